@@ -1,0 +1,1 @@
+"""Protocol cards: one .toml each; data, no code."""
