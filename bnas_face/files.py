@@ -20,9 +20,12 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
     The file is flushed to disk before the rename, so after a crash `target` is either the old or the new file.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    os.close(handle)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        os.close(handle)
+    except OSError as error:
+        raise _cannot_write(target, error) from error
     part = Path(name)
     try:
         yield part
@@ -31,9 +34,13 @@ def atomic_path(target: Path) -> Iterator[Path]:
         part.chmod(0o644)
         part.replace(target)
     except OSError as error:
-        raise BnasFaceError(f"Cannot write '{target}': {error.strerror or error}. Earlier files are unchanged.") from error
+        raise _cannot_write(target, error) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _cannot_write(target: Path, error: OSError) -> BnasFaceError:
+    return BnasFaceError(f"Cannot write '{target}': {error.strerror or error}. Earlier files are unchanged.")
 
 
 def write_bytes(target: Path, content: bytes) -> None:
@@ -65,7 +72,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise FormatError(f"'{path}' does not exist.") from None
     except json.JSONDecodeError as error:
-        raise FormatError(f"'{path}' is damaged JSON at line {error.lineno}, column {error.colno}: {error.msg}.") from None
+        raise FormatError(
+            f"'{path}' is damaged JSON at line {error.lineno}, column {error.colno}: {error.msg}."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"'{path}' cannot be read: {error}.") from None
 

@@ -6,6 +6,7 @@ asked for, so listing costs nothing and a missing optional package hurts only th
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 import importlib.util
@@ -48,3 +49,12 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """`` Did you mean 'x'?`` (with a leading space), or an empty string if nothing is near."""
     near = difflib.get_close_matches(name, tuple(known), n=1, cutoff=0.6)
     return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def summary(package: str, name: str) -> str:
+    """First line of a module's docstring, read without importing the module (and so without its packages)."""
+    spec = importlib.util.find_spec(f"{package}.{name}")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"{package}.{name} is not a module of this installation")
+    docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0]

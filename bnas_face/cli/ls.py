@@ -1,0 +1,32 @@
+"""``bnasface ls``: what can be named on the command line."""
+
+from __future__ import annotations
+
+import click
+
+KINDS = ("protocols", "datasets", "backbones", "heads", "binarizers")
+
+
+@click.command("ls", short_help="List protocols, datasets, backbones, heads or binarizers.")
+@click.argument("kind", type=click.Choice(KINDS))
+def command(kind: str) -> None:
+    """List what can be named: protocols, datasets, backbones, heads or binarizers, with one line each."""
+    rows = _rows(kind)
+    width = max(len(name) for name, _ in rows)
+    for name, line in rows:
+        click.echo(f"{name:<{width}}  {line}")
+
+
+def _rows(kind: str) -> list[tuple[str, str]]:
+    if kind == "protocols":
+        from bnas_face.evaluate import protocol
+
+        return [(name, protocol.card(name).title) for name in protocol.names()]
+    if kind == "datasets":
+        from bnas_face.data import datasets
+
+        return [(name, datasets.card(name).title) for name in datasets.names()]
+    from bnas_face import tables
+
+    package = f"bnas_face.models.{kind}"
+    return [(name, tables.summary(package, name)) for name in tables.names(package)]

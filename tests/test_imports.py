@@ -1,0 +1,52 @@
+"""Imports only go down: a fresh interpreter per room, and nothing loaded that the room must not need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "torchvision", "facenet_pytorch", "onnxruntime", "plotly", "pandas", "sklearn", "cv2", "scipy", "numpy")
+STAGES = ("search", "train", "evaluate", "report", "packed", "pipeline")
+
+# room → (forbidden packages, forbidden rooms of bnas_face)
+RULES = {
+    "bnas_face": (HEAVY, (*STAGES, "data", "models", "metrics", "cli")),
+    "bnas_face.errors": (HEAVY, (*STAGES, "data", "models", "metrics", "cli")),
+    "bnas_face.tables": (HEAVY, (*STAGES, "data", "models", "metrics", "cli")),
+    "bnas_face.cli": (HEAVY, (*STAGES, "data", "models", "metrics")),
+    "bnas_face.cli.train": (HEAVY, (*STAGES, "data", "models", "metrics")),
+    "bnas_face.cli.eval": (HEAVY, (*STAGES, "data", "models", "metrics")),
+    "bnas_face.cli.data": (HEAVY, (*STAGES, "data", "models", "metrics")),
+    "bnas_face.cli.align": (HEAVY, (*STAGES, "data", "models", "metrics")),
+    "bnas_face.cli.report": (HEAVY, (*STAGES, "data", "models", "metrics")),
+    "bnas_face.cli.demo": (HEAVY, (*STAGES, "data", "models", "metrics")),
+    "bnas_face.metrics.rates": (("torch", "pandas", "sklearn", "cv2"), (*STAGES, "data", "models", "cli")),
+    "bnas_face.metrics.uncertainty": (("torch", "pandas", "sklearn", "cv2"), (*STAGES, "data", "models", "cli")),
+    "bnas_face.data.formats.recordio": (("torch", "torchvision"), (*STAGES, "models", "metrics", "cli")),
+    "bnas_face.data.datasets.lfw": (("torch", "torchvision"), (*STAGES, "models", "metrics", "cli")),
+    "bnas_face.models": (("onnxruntime", "facenet_pytorch", "torchvision"), (*STAGES, "metrics", "cli")),
+    "bnas_face.train.loop": (("onnxruntime", "facenet_pytorch", "plotly"), ("search", "evaluate", "report", "packed", "cli")),
+    "bnas_face.evaluate.evaluate": (("plotly",), ("search", "train", "packed", "cli")),
+    "bnas_face.report.html": (("torch", "torchvision", "onnxruntime"), ("search", "train", "evaluate", "packed", "models", "cli")),
+}
+
+
+@pytest.mark.parametrize("module", sorted(RULES))
+def test_room_imports_only_what_it_may(module: str) -> None:
+    packages, rooms = RULES[module]
+    forbidden = (*packages, *(f"bnas_face.{room}" for room in rooms))
+    code = f"import sys, {module}; print([m for m in {forbidden!r} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (found.stdout.strip(), found.stderr) == ("[]", "")
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from bnas_face.cli import cli\n"
+        "try:\n    cli(['--help'], prog_name='bnasface')\nexcept SystemExit:\n    pass\n"
+        f"print([m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.rstrip().endswith("[]"), found.stdout
