@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of real data (``$BNASFACE_SHARED/data``, else ``../shared/data`` beside the checkout); skips where absent."""
+    """Folder of real data (``$BNASFACE_SHARED``, else ``../shared`` beside the checkout); skips where absent."""
     root = Path(os.environ.get("BNASFACE_SHARED", Path(__file__).parents[2] / "shared"))
     for folder in (root / "data", root):
         if (folder / "lfw" / "lfw_aligned_112.tar.gz").exists():

@@ -1,0 +1,55 @@
+"""The wheel holds what the source tree does and works where no source tree is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("wheel")
+    source = tmp_path_factory.mktemp("source")  # a copy: building must not leave build/ in the checkout
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        if name.startswith(("bnas_face/", "protocols/")) or "/" not in name:
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(out), "."]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    return next(out.glob("bnas_face-*.whl"))
+
+
+def test_the_wheel_holds_every_module_protocol_and_template(wheel: Path) -> None:
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "bnas_face").rglob("*.py")}
+    cards = {f"bnas_face/{path.relative_to(ROOT)}" for path in (ROOT / "protocols").glob("*.toml")}
+    templates = {str(p.relative_to(ROOT)) for p in (ROOT / "bnas_face/report/templates").iterdir() if p.is_file()}
+    assert cards and templates
+    assert modules | cards | templates <= inside
+
+
+def test_the_wheel_works_in_an_environment_of_its_own(wheel: Path, tmp_path: Path) -> None:
+    home = tmp_path / "env"
+    venv.create(home, with_pip=False)
+    python = home / "bin" / "python"
+    purelib = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    zipfile.ZipFile(wheel).extractall(purelib)
+    # Dependencies come from this environment; PYTHONPATH (unlike .pth files) does not bring the source tree along.
+    deps = next(path for path in sys.path if path.endswith("site-packages"))
+    env = {**os.environ, "PYTHONPATH": deps}
+    shown = subprocess.run(
+        [python, "-m", "bnas_face", "ls", "protocols"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert [line.split()[0] for line in shown.stdout.splitlines()] == sorted(p.stem for p in (ROOT / "protocols").glob("*.toml"))
