@@ -1,0 +1,115 @@
+"""Two models on the same pairs: how large the gap is, and whether it could be chance."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import binom
+
+from bnas_face.errors import MetricError
+from bnas_face.metrics.checks import BoolArray, FloatArray, same_length
+from bnas_face.metrics.uncertainty import pair_weights
+
+
+def discordant(is_correct: ArrayLike, other_is_correct: ArrayLike) -> tuple[int, int]:
+    """How many pairs only the first, and only the other model decided rightly.
+
+    Parameters
+    ----------
+    is_correct, other_is_correct : array-like of bool, shape (n_pairs,)
+        The same pairs in the same order.
+
+    Returns
+    -------
+    n_only_first, n_only_other : int
+    """
+    first, other = _same_pairs(is_correct, other_is_correct)
+    return int(np.count_nonzero(first & ~other)), int(np.count_nonzero(~first & other))
+
+
+def mcnemar(is_correct: ArrayLike, other_is_correct: ArrayLike) -> float:
+    """Exact two-sided McNemar p-value: min(1, 2·P(X <= min(b, c))), X ~ Binomial(b + c, ½).
+
+    Parameters
+    ----------
+    is_correct, other_is_correct : array-like of bool, shape (n_pairs,)
+
+    Returns
+    -------
+    float
+        In (0, 1]; 1 when no pair is discordant.
+
+    References
+    ----------
+    McNemar, "Note on the sampling error of the difference between correlated proportions", Psychometrika 12, 1947; the
+    exact form is the sign test on the discordant pairs.
+    """
+    b, c = discordant(is_correct, other_is_correct)
+    return float(min(1.0, 2 * binom.cdf(min(b, c), b + c, 0.5)))
+
+
+def difference_replicates(
+    is_correct: ArrayLike,
+    other_is_correct: ArrayLike,
+    reference_subject: ArrayLike,
+    probe_subject: ArrayLike,
+    n_replicates: int = 1000,
+    seed: int = 0,
+) -> FloatArray:
+    """Accuracy of the first minus accuracy of the other model under resampling of subjects.
+
+    Both models are reweighted alike, so what is hard for both cancels. The decisions stay as they were made: the
+    interval does not include the (small) uncertainty of the fitted thresholds.
+
+    Parameters
+    ----------
+    is_correct, other_is_correct : array-like of bool, shape (n_pairs,)
+    reference_subject, probe_subject : array-like of int, shape (n_pairs,)
+        See `uncertainty.pair_weights`.
+    n_replicates, seed : int
+
+    Returns
+    -------
+    ndarray of float64, shape (n_replicates,)
+        In [-1, 1]; NaN where no pair kept any weight.
+    """
+    first, other = _same_pairs(is_correct, other_is_correct)
+    same_length("is_correct", first, "reference_subject", np.asarray(reference_subject))
+    gain = first.astype(np.float64) - other
+    parts = []
+    for weights in pair_weights(reference_subject, probe_subject, n_replicates, seed):
+        total = weights.sum(axis=1, dtype=np.float64)
+        parts.append(np.where(total > 0, weights @ gain / np.maximum(total, 1), np.nan))
+    return np.concatenate(parts)
+
+
+def holm(p_values: ArrayLike) -> FloatArray:
+    """Holm's step-down adjusted p-values, in the order given.
+
+    Parameters
+    ----------
+    p_values : array-like of shape (n_comparisons,)
+        In [0, 1].
+
+    Returns
+    -------
+    ndarray of float64, shape (n_comparisons,)
+        Each at least its p-value, at most 1.
+
+    References
+    ----------
+    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979.
+    """
+    values = np.asarray(p_values, np.float64)
+    if values.ndim != 1 or not ((values >= 0) & (values <= 1)).all():
+        raise MetricError("Holm's correction needs p-values between 0 and 1 along one axis.")
+    order = np.argsort(values, kind="stable")
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(max=1)
+    return adjusted
+
+
+def _same_pairs(is_correct: ArrayLike, other_is_correct: ArrayLike) -> tuple[BoolArray, BoolArray]:
+    first, other = np.asarray(is_correct, np.bool_), np.asarray(other_is_correct, np.bool_)
+    same_length("is_correct", first, "other_is_correct", other)
+    return first, other
