@@ -1,1 +1,1 @@
-"""TODO one line: what this room is for."""
+"""Networks from image to embedding: one file each, ``build(config, binarizer)`` and ``SIZES_PX``."""

@@ -1,1 +1,1 @@
-"""TODO one line: what this room is for."""
+"""What turns embeddings and identities into a loss: one file each; `_base` holds the loss."""

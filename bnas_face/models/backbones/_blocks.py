@@ -1,0 +1,108 @@
+"""Pieces that several backbones share: channel counts, parameter-free shortcuts, initial weights."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bnas_face.errors import ConfigError
+from bnas_face.models.binarizers._base import Binarizer
+
+BATCH_NORM_EPS = 1e-5
+
+
+def channels(base: int, width: float) -> int:
+    """`base` times `width`, rounded to a multiple of 8, at least 8."""
+    return max(8, round(base * width / 8) * 8)
+
+
+def batch_norm(n_channels: int) -> nn.BatchNorm2d:
+    """Batch normalisation with the eps of ArcFace's IResNet."""
+    return nn.BatchNorm2d(n_channels, eps=BATCH_NORM_EPS)
+
+
+def shortcut(values: Tensor, out_channels: int, stride: int) -> Tensor:
+    """A parameter-free, real-valued way around a convolution.
+
+    Average pooling where the convolution strides; channels are repeated where it widens, and averaged over groups
+    where it narrows.
+
+    Parameters
+    ----------
+    values : Tensor of shape (batch_size, in_channels, h, w)
+    out_channels : int
+        A multiple or a divisor of in_channels.
+    stride : int
+
+    Returns
+    -------
+    Tensor of shape (batch_size, out_channels, ceil(h / stride), ceil(w / stride))
+    """
+    if stride > 1:
+        values = F.avg_pool2d(values, stride, stride, ceil_mode=True)
+    in_channels = values.shape[1]
+    if out_channels > in_channels:
+        return torch.cat([values] * (out_channels // in_channels), dim=1)
+    if out_channels < in_channels:
+        return values.unflatten(1, (-1, out_channels)).mean(dim=1)
+    return values
+
+
+class ShortcutConvolution(nn.Module):
+    """BN → convolution → BN → + shortcut → PReLU: the unit in which a 1-bit convolution's gradient stays alive.
+
+    With 1-bit activations the first BN's bias is the learned threshold of the sign, and the shortcut carries real
+    values past it (Bi-Real Net). With a float convolution the same unit is the full-precision twin's.
+
+    Parameters
+    ----------
+    binarizer : Binarizer
+    in_channels, out_channels : int
+        One divides the other.
+    kernel_size, stride, groups : int
+    activate : bool
+        False leaves out the PReLU (linear bottlenecks).
+    """
+
+    def __init__(
+        self,
+        binarizer: Binarizer,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        activate: bool = True,
+    ) -> None:
+        super().__init__()
+        if max(in_channels, out_channels) % min(in_channels, out_channels):
+            raise ConfigError(
+                f"A shortcut cannot join {in_channels} to {out_channels} channels: one must divide the other."
+            )
+        self.norm_in = batch_norm(in_channels)
+        self.conv = binarizer.convolution(in_channels, out_channels, kernel_size, stride=stride, groups=groups)
+        self.norm_out = batch_norm(out_channels)
+        self.activation = nn.PReLU(out_channels) if activate else nn.Identity()
+        self.out_channels = out_channels
+        self.stride = stride
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(batch_size, in_channels, h, w) → (batch_size, out_channels, ceil(h / stride), ceil(w / stride))."""
+        inner = self.norm_out(self.conv(self.norm_in(values)))
+        result: Tensor = self.activation(inner + shortcut(values, self.out_channels, self.stride))
+        return result
+
+
+def initialise(module: nn.Module) -> None:
+    """ArcFace's initial weights: convolutions N(0, 0.1²), batch norms 1 and 0; the linear layer keeps torch's.
+
+    Binary and float convolutions start alike, so that a network and its twin differ in their bits alone.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.normal_(part.weight, 0.0, 0.1)
+        elif isinstance(part, nn.BatchNorm2d | nn.BatchNorm1d) and part.affine:
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)

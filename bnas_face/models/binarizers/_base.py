@@ -1,0 +1,74 @@
+"""The contract of a binarizer, and the sign function all of them share.
+
+A module of this folder defines ``build(config: ModelConfig) -> Binarizer`` and two closed forms, so that a test can
+hold autograd against them:
+
+``forward(values, ...)``
+    The map from latent (float) values to what the network computes with.
+``pseudo_gradient(values, gradient, ...)``
+    What the backward pass uses in place of the forward map's derivative, which is zero almost everywhere.
+
+Conventions: sign(0) = sign(−0) = +1. An indicator 1[|x| ≤ 1] includes the clip edge |x| = 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Binarizer(Protocol):
+    """Makes the convolutions of a backbone.
+
+    Attributes
+    ----------
+    weight_bits, activation_bits : int
+        1 or 32: bits of the weights and of the inputs of the convolutions made here.
+    """
+
+    @property
+    def weight_bits(self) -> int: ...
+    @property
+    def activation_bits(self) -> int: ...
+
+    def convolution(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, groups: int = 1
+    ) -> nn.Conv2d:
+        """A convolution without bias, "same" padding; with 1-bit activations it takes the sign of its input itself."""
+        ...
+
+
+def sign(values: Tensor) -> Tensor:
+    """Sign with sign(0) = sign(−0) = +1; same shape and dtype, values ±1."""
+    return torch.where(values >= 0, 1.0, -1.0).to(values.dtype)
+
+
+def sign_pseudo_gradient(values: Tensor, gradient: Tensor) -> Tensor:
+    """Bi-Real Net's polynomial gradient of the sign: ``gradient · max(0, 2 − 2·|x|)`` (zero at the clip edge |x| = 1).
+
+    References
+    ----------
+    Liu et al., Bi-Real Net, ECCV 2018 (arXiv 1808.00278), equation 6 and figure 3.
+    """
+    magnitude = values.abs()
+    return torch.sub(2, magnitude, alpha=2).clamp_(min=0).mul_(gradient)
+
+
+class _Sign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        ctx.save_for_backward(values)
+        return sign(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        (values,) = ctx.saved_tensors
+        return sign_pseudo_gradient(values, gradient)
+
+
+def binary_activation(values: Tensor) -> Tensor:
+    """`sign` in the forward pass, `sign_pseudo_gradient` in the backward pass."""
+    result: Tensor = _Sign.apply(values)
+    return result

@@ -1,0 +1,156 @@
+"""A run folder: ``config.json`` and ``weights.safetensors``, written atomically and checked when read back.
+
+``config.json`` is the whole `TrainConfig` as nested objects, with ``schema`` and ``training_data`` (provenance of the
+images). ``weights.safetensors`` is written when training has finished: a folder without it is an unfinished run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from bnas_face import files, models
+from bnas_face.config import ModelConfig, TrainConfig
+from bnas_face.errors import BnasFaceError, CheckpointError, ConfigError
+
+SCHEMA = "bnas_face.run/1"
+CONFIG = "config.json"
+WEIGHTS = "weights.safetensors"
+
+
+def save_config(run_dir: Path, config: TrainConfig, training_data: dict[str, Any]) -> None:
+    """Write ``config.json``; `training_data` says what the network is trained on (JSON values only)."""
+    files.write_json(run_dir / CONFIG, {"schema": SCHEMA, **asdict(config), "training_data": training_data})
+
+
+def save(run_dir: Path, model: nn.Module, config: TrainConfig, training_data: dict[str, Any] | None = None) -> None:
+    """Write ``config.json`` and then ``weights.safetensors``: the run folder of a finished training.
+
+    Parameters
+    ----------
+    run_dir : Path
+    model : nn.Module
+        The network without its head.
+    config : TrainConfig
+    training_data : dict of JSON values
+        None writes an empty object.
+    """
+    save_config(run_dir, config, training_data or {})
+    save_weights(run_dir / WEIGHTS, model)
+
+
+def save_weights(target: Path, model: nn.Module) -> None:
+    """Write every parameter and buffer of `model` as contiguous CPU tensors, atomically."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_tensors(target, tensors)
+
+
+def save_tensors(target: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write CPU tensors and text as one safetensors file, atomically."""
+    with files.atomic_path(target) as part:
+        save_file(tensors, part, metadata)
+
+
+def load(run_dir: Path) -> tuple[nn.Module, ModelConfig, dict[str, Any]]:
+    """Open the network of a finished run.
+
+    Returns
+    -------
+    model : nn.Module
+        In evaluation mode, on the CPU, float32.
+    config : ModelConfig
+    info : dict
+        The whole ``config.json``.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is absent, damaged, of another schema, or does not fit the network; one line naming the file.
+    """
+    info = load_config(run_dir)
+    weights = run_dir / WEIGHTS
+    if not weights.exists():
+        raise CheckpointError(
+            f"Run '{run_dir}' has no {WEIGHTS}: its training did not finish. Continue it with "
+            f"bnasface train --name {info['name']} --resume."
+        )
+    config = _model_config(run_dir / CONFIG, info)
+    try:
+        model = models.build(config)
+    except ConfigError as error:
+        raise CheckpointError(f"'{run_dir / CONFIG}' describes no network that can be built: {error}") from error
+    except BnasFaceError as error:
+        raise CheckpointError(f"'{run_dir / CONFIG}': {error}") from error
+    load_into(model, load_tensors(weights), weights)
+    return model.eval(), config, info
+
+
+def load_config(run_dir: Path) -> dict[str, Any]:
+    """Read ``config.json`` and check its schema; raises `CheckpointError`."""
+    path = run_dir / CONFIG
+    if not path.exists():
+        raise CheckpointError(f"'{run_dir}' is no run folder: it has no {CONFIG}. Train one with bnasface train.")
+    try:
+        info = files.read_json(path)
+    except BnasFaceError as error:
+        raise CheckpointError(str(error)) from error
+    if not isinstance(info, dict) or info.get("schema") != SCHEMA:
+        found = info.get("schema") if isinstance(info, dict) else type(info).__name__
+        raise CheckpointError(f"'{path}' has schema '{found}'; expected '{SCHEMA}'. Was it written by another version?")
+    if not isinstance(info.get("name"), str) or not isinstance(info.get("model"), dict):
+        raise CheckpointError(f"'{path}' lacks its name or its model. Restore the file or train again.")
+    return info
+
+
+def _model_config(path: Path, info: dict[str, Any]) -> ModelConfig:
+    known = {field.name for field in fields(ModelConfig)}
+    unknown = sorted(set(info["model"]) - known)
+    if unknown:
+        raise CheckpointError(
+            f"'{path}' has unknown model settings {', '.join(unknown)}. Was it written by a newer version?"
+        )
+    try:
+        return ModelConfig(**info["model"])
+    except (ConfigError, TypeError) as error:
+        raise CheckpointError(f"'{path}' has a model setting out of range: {error}") from error
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file; raises `CheckpointError` if it is damaged, truncated or not one."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"'{path}' ({_size_of(path)} bytes) is damaged or no safetensors file: {reason}. Copy or train it again."
+        ) from error
+
+
+def _size_of(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def load_into(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
+    """Copy `tensors` into `module`; raises `CheckpointError` naming the first that is missing, surplus or misshapen."""
+    expected = module.state_dict()
+    for kind, names in (
+        ("lacks", expected.keys() - tensors.keys()),
+        ("has a surplus", tensors.keys() - expected.keys()),
+    ):
+        if names:
+            raise CheckpointError(
+                f"'{source}' {kind} tensor '{min(names)}' ({len(names)} such); it is not the network of config.json."
+            )
+    for name, value in expected.items():
+        if value.shape != tensors[name].shape:
+            raise CheckpointError(
+                f"'{source}' holds '{name}' of shape {tuple(tensors[name].shape)}; expected {tuple(value.shape)}."
+            )
+    with torch.no_grad():
+        module.load_state_dict(tensors)
