@@ -1,1 +1,1 @@
-"""TODO one line: what this room is for."""
+"""Identities and images in: rendered faces, imported sets, readers of the field's formats, alignment, checks."""

@@ -1,0 +1,156 @@
+"""Folders of images: `identity/…/image.jpg`, read by a pool of threads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnas_face.data.formats import encoded
+from bnas_face.errors import BrokenImageError, DatasetError
+from bnas_face.files import sha256_text
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+
+_SERIAL = 8
+"""Batches below this size are decoded by the calling thread: starting a pool costs more than it saves."""
+
+
+def list_images(root: Path) -> tuple[str, ...]:
+    """Ids (paths relative to `root`, with ``/``) of all images below it, sorted; hidden files and folders are passed over.
+
+    Raises
+    ------
+    DatasetError
+        If `root` is not a folder or cannot be read.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"'{root}' is not a folder of images.")
+    found: list[str] = []
+    try:
+        _collect(os.fspath(root), "", found)
+    except OSError as error:
+        raise DatasetError(f"Folder '{root}' cannot be read: {error.strerror} ('{error.filename}').") from None
+    return tuple(sorted(found))
+
+
+def _collect(folder: str, prefix: str, found: list[str]) -> None:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                _collect(entry.path, f"{prefix}{entry.name}/", found)
+            elif is_image_name(entry.name):
+                found.append(prefix + entry.name)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name ends like an image that can be decoded."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122  called for 500,000 names
+
+
+def label_by_folder(image_ids: Sequence[str], level: int) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Labels and identity names from the `level`-th folder of each id (0 = first).
+
+    Raises
+    ------
+    DatasetError
+        If an image lies outside any such folder.
+    """
+    parts = [image_id.split("/") for image_id in image_ids]
+    shallow = next((i for i, part in enumerate(parts) if len(part) < level + 2), None)
+    if shallow is not None:
+        raise DatasetError(
+            f"Image '{image_ids[shallow]}' lies in no identity folder; expected {'…/' * level}<identity>/<image>.jpg."
+        )
+    names = sorted({part[level] for part in parts})
+    index = {name: label for label, name in enumerate(names)}
+    return np.array([index[part[level]] for part in parts], np.int64), tuple(names)
+
+
+@dataclass(frozen=True)
+class FolderReader:
+    """Reads images of a folder: positions → RGB uint8 of shape (n, size_px, size_px, 3). Picklable and thread-safe."""
+
+    root: Path
+    image_ids: tuple[str, ...]
+    size_px: int
+
+    def __call__(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Read and decode; raises `BrokenImageError`, or `DatasetError` for an image of another size."""
+        images = np.empty((len(indices), self.size_px, self.size_px, 3), np.uint8)
+
+        def fill(position: int) -> None:
+            images[position] = read_square(self.root, self.image_ids[indices[position]], self.size_px)
+
+        fill_all(fill, len(indices))
+        return images
+
+
+def fill_all(fill: object, n: int) -> None:
+    """Call ``fill(0) … fill(n − 1)``, by a pool of threads when `n` is worth it; the first error is raised."""
+    if not callable(fill):
+        raise TypeError("fill must be callable")
+    if n < _SERIAL:
+        for position in range(n):
+            fill(position)
+        return
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(fill, range(n)):
+            pass
+
+
+def read_bytes(root: Path, image_id: str) -> bytes:
+    """Content of an image file; raises `BrokenImageError` if it cannot be read."""
+    try:
+        return (root / image_id).read_bytes()
+    except OSError as error:
+        raise BrokenImageError(image_id, f"'{root / image_id}' cannot be read ({error.strerror})") from None
+
+
+def read_square(root: Path, image_id: str, size_px: int) -> NDArray[np.uint8]:
+    """One image as RGB uint8 of shape (size_px, size_px, 3)."""
+    return check_square(encoded.decode(read_bytes(root, image_id), image_id), image_id, size_px)
+
+
+def check_square(pixels: NDArray[np.uint8], image_id: str, size_px: int) -> NDArray[np.uint8]:
+    """The pixels, if they are size_px × size_px; `DatasetError` otherwise."""
+    height, width = pixels.shape[:2]
+    if (height, width) != (size_px, size_px):
+        raise DatasetError(
+            f"Image '{image_id}' is {width}×{height} px; the first image of the set is {size_px}×{size_px}. "
+            "Bring all to one size: bnasface align RAW_DIR OUT_DIR."
+        )
+    return pixels
+
+
+def native_size(pixels: NDArray[np.uint8], image_id: str) -> int:
+    """Side length of a square image in px; `DatasetError` for another shape."""
+    return check_square(pixels, image_id, int(pixels.shape[0])).shape[0]
+
+
+def content_hash(root: Path, image_ids: Sequence[str]) -> str:
+    """SHA-256 over all ids and all bytes of the files: changes whenever an id or a byte changes, on no other occasion."""
+
+    def one(image_id: str) -> str:
+        return hashlib.sha256(read_bytes(root, image_id)).hexdigest()
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        digests = pool.map(one, image_ids, chunksize=64)
+        return sha256_text(*(part for pair in zip(image_ids, digests, strict=True) for part in pair))
+
+
+def quick_hash(root: Path, image_ids: Sequence[str]) -> str:
+    """SHA-256 over ids, sizes and modification times: no file is opened, so half a million take seconds."""
+    parts: list[str] = []
+    for image_id in image_ids:
+        stat = (root / image_id).stat()
+        parts += (image_id, str(stat.st_size), str(stat.st_mtime_ns))
+    return sha256_text(*parts)

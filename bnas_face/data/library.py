@@ -1,0 +1,268 @@
+"""Imported datasets on disk: the manifest, the layout, and opening one as `FaceImages`.
+
+data/lfw/images/<identity>/…/x.jpg   as unpacked
+data/lfw/pairs/<protocol>.csv        fold,reference_id,probe_id,is_genuine
+data/lfw/source/…                    the original pair lists, unchanged
+data/lfw/dataset.json                the manifest, written last
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from bnas_face.config import data_root
+from bnas_face.data.formats import folders
+from bnas_face.data.images import FaceImages
+from bnas_face.errors import DatasetError, FormatError
+from bnas_face.files import read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bnas_face.data.datasets import DatasetCard
+
+SCHEMA = "bnas_face.dataset/1"
+MANIFEST = "dataset.json"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What ``dataset.json`` says of an imported set.
+
+    Attributes
+    ----------
+    name, variant : str
+        Folder below the data root; which of the card's variants the counts fit ("other" if none).
+    n_images, n_identities, size_px : int
+        Counts (0 identities: unknown, as in a ``.bin``); side of the first image.
+    content_hash : str
+        SHA-256 over ids and bytes at import.
+    imported_from : mapping of str to str
+        File → SHA-256 of every file that was imported.
+    identity_level : int or None
+        Which folder of an image id is the identity (0 = first); None: identities unknown.
+    identity_names_file : str or None
+        File below the set's folder whose line n is the name of identity n.
+    reference : str or None
+        Folder of images, or ``.rec`` file, that stays where it is; None: ``images/``.
+    """
+
+    name: str
+    variant: str
+    n_images: int
+    n_identities: int
+    size_px: int
+    content_hash: str
+    imported_from: Mapping[str, str] = field(default_factory=dict)
+    identity_level: int | None = 0
+    identity_names_file: str | None = None
+    reference: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest as JSON content."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+
+PairReader = Callable[[Sequence[Path]], "dict[str, pd.DataFrame]"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportRules:
+    """How ``bnasface data import`` treats a dataset; ``IMPORT`` of a module in `bnas_face.data.datasets`.
+
+    Attributes
+    ----------
+    place : callable
+        Path inside the archive → image id, or None for a file that is no image of the set.
+    read_pairs : callable or None
+        Files and folders given with ``--pairs`` → protocol name → table. None: the set has no pair lists.
+    protocols : tuple of str
+        Protocols the set can hold; a ``.bin`` becomes one of them.
+    identity_level : int or None
+        See `Manifest`.
+    identity_names_file : str or None
+        See `Manifest`; used if that file was imported.
+    by_reference : bool
+        A folder (or ``.rec``) stays where it is instead of being copied.
+    """
+
+    place: Callable[[PurePosixPath], str | None]
+    read_pairs: PairReader | None = None
+    protocols: tuple[str, ...] = ()
+    identity_level: int | None = 0
+    identity_names_file: str | None = None
+    by_reference: bool = False
+
+
+def last_parts(n: int) -> Callable[[PurePosixPath], str | None]:
+    """A `place` rule: an image's last `n` parts are its id, whatever folders the archive puts around them."""
+
+    def place(path: PurePosixPath) -> str | None:
+        is_wanted = len(path.parts) >= n and folders.is_image_name(path.name)
+        return "/".join(path.parts[-n:]) if is_wanted else None
+
+    return place
+
+
+def any_image(path: PurePosixPath) -> str | None:
+    """A `place` rule: every image keeps its path."""
+    return str(path) if folders.is_image_name(path.name) else None
+
+
+def folder_of(name: str) -> Path:
+    """Folder of an imported set below the data root."""
+    return data_root() / name
+
+
+def is_imported(name: str) -> bool:
+    """Whether a set of this name is completely imported."""
+    return NAME.fullmatch(name) is not None and (folder_of(name) / MANIFEST).is_file()
+
+
+def manifest(name: str) -> Manifest:
+    """Read and validate the manifest; `DatasetError` if the set is not imported, `FormatError` if the file is damaged."""
+    path = folder_of(name) / MANIFEST
+    if not is_imported(name):
+        raise DatasetError(f"Dataset '{name}' is not imported ('{path}' does not exist).")
+    content = read_json(path)
+    if not isinstance(content, dict) or content.pop("schema", None) != SCHEMA:
+        raise FormatError(f"'{path}' is no manifest of schema '{SCHEMA}'. Import the dataset again.")
+    try:
+        found = Manifest(**content)
+    except TypeError as error:
+        raise FormatError(f"'{path}' does not fit schema '{SCHEMA}' ({error}). Import the dataset again.") from None
+    return found
+
+
+def images_root(found: Manifest) -> Path:
+    """Where the images (or the ``.rec`` file) of an imported set lie."""
+    return Path(found.reference) if found.reference else folder_of(found.name) / "images"
+
+
+def absent(name: str, card: DatasetCard) -> DatasetError:
+    """The error for a set that is not on this machine: where to get it, its layout, and that demo needs nothing."""
+    return DatasetError(
+        f"Dataset '{name}' ({card.title}) is not in '{data_root()}'.\n"
+        f"Get it from: {card.source}\nTerms: {card.licence}\nLayout and import:\n{_indent(card.layout)}\n"
+        "The dataset 'demo' (rendered faces) needs nothing: use --dataset demo or run 'bnasface demo'."
+    )
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def open_images(name: str, card: DatasetCard, under: str | None = None) -> FaceImages:
+    """Open an imported set of image files.
+
+    Parameters
+    ----------
+    name : str
+        Folder below the data root.
+    card : DatasetCard
+        Says where to get the set if it is absent.
+    under : str or None
+        Only images below this folder of the set (a split); None: all.
+
+    Raises
+    ------
+    DatasetError
+        If it is absent, or holds another number of images than were imported.
+    """
+    if not is_imported(name):
+        raise absent(name, card)
+    found = manifest(name)
+    root = images_root(found)
+    image_ids = folders.list_images(root)
+    if len(image_ids) != found.n_images:
+        raise DatasetError(
+            f"'{root}' holds {len(image_ids):,} images, but {found.n_images:,} were imported. Import '{name}' again."
+        )
+    if under is not None:
+        image_ids = tuple(image_id for image_id in image_ids if image_id.startswith(f"{under}/"))
+    labels, names = _identities(found, image_ids)
+    return FaceImages(
+        name=f"{name}:{under}" if under else name,
+        image_ids=image_ids,
+        labels=labels,
+        identity_names=names,
+        content_hash=found.content_hash,
+        size_px=found.size_px,
+        read=folders.FolderReader(root.resolve(), image_ids, found.size_px),
+        provenance=provenance(found, card),
+    )
+
+
+def provenance(found: Manifest, card: DatasetCard) -> dict[str, Any]:
+    """What a result file should say of an imported set."""
+    counts = {"n_images": found.n_images, "n_identities": found.n_identities}
+    return {
+        "title": card.title,
+        "source": card.source,
+        "licence": card.licence,
+        "variant": found.variant,
+        **counts,
+        "imported_from": dict(found.imported_from),
+    }
+
+
+def _identities(found: Manifest, image_ids: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
+    if found.identity_level is None:
+        import numpy as np
+
+        return np.full(len(image_ids), -1, np.int64), ()
+    labels, names = folders.label_by_folder(image_ids, found.identity_level)
+    if found.identity_names_file:
+        names = _named(folder_of(found.name) / found.identity_names_file, names)
+    return labels, names
+
+
+def _named(path: Path, numbers: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of identities "001", "002", … from a file whose line n names person n."""
+    try:
+        names = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"The file of names '{path}' cannot be read: {error}. Import the dataset again.") from None
+    outside = next((n for n in numbers if not n.isdecimal() or not 1 <= int(n) <= len(names)), None)
+    if outside is not None:
+        raise DatasetError(f"Identity '{outside}' has no line in '{path}' ({len(names)} names).")
+    return tuple(names[int(number) - 1].strip() for number in numbers)
+
+
+def read_pairs(name: str, protocol: str) -> pd.DataFrame:
+    """The normalised pair list of a protocol of an imported set: columns fold, reference_id, probe_id, is_genuine.
+
+    Raises
+    ------
+    DatasetError
+        If the set was imported without that pair list.
+    FormatError
+        If the CSV is damaged.
+    """
+    import pandas as pd
+
+    path = folder_of(name) / "pairs" / f"{protocol}.csv"
+    if not path.is_file():
+        raise DatasetError(
+            f"Dataset '{name}' has no pair list '{path}'. Import it again with --pairs (bnasface data where {name})."
+        )
+    try:
+        pairs = pd.read_csv(path, dtype={"reference_id": str, "probe_id": str}, keep_default_na=False)
+    except (ValueError, OSError) as error:
+        raise FormatError(f"Pair list '{path}' is damaged: {error}.") from None
+    columns = ["fold", "reference_id", "probe_id", "is_genuine"]
+    if list(pairs.columns[:4]) != columns:
+        raise FormatError(f"Pair list '{path}', line 1: expected the columns {','.join(columns)}.")
+    return pairs
+
+
+def check_name(name: str) -> str:
+    """A name a set may be imported under, unchanged; `DatasetError` if it is no plain word."""
+    if not NAME.fullmatch(name):
+        raise DatasetError(f"'{name}' is no name for a dataset; use letters, digits, '_' and '-'.")
+    return name

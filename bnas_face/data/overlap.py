@@ -1,0 +1,45 @@
+"""People that two sets share, found by normalised name."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import numpy as np
+
+from bnas_face.data.images import FaceImages
+from bnas_face.errors import DatasetError
+
+
+def normalised_name(name: str) -> str:
+    """A person's name as lower-case letters only: ``"Queen_Latifah"`` and ``"Quéen Latifah"`` are the same.
+
+    Accents are dropped by compatibility decomposition (NFKD); digits, spaces and punctuation are dropped.
+    """
+    decomposed = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(character for character in decomposed if character.isalpha())
+
+
+def shared_names(images: FaceImages, other: FaceImages) -> tuple[str, ...]:
+    """Normalised names that both sets have, sorted."""
+    ours = {normalised_name(name) for name in images.identity_names}
+    theirs = {normalised_name(name) for name in other.identity_names}
+    return tuple(sorted((ours & theirs) - {""}))
+
+
+def exclude_names_of(images: FaceImages, other: FaceImages) -> FaceImages:
+    """`images` without the people whose normalised name `other` has too.
+
+    Raises
+    ------
+    DatasetError
+        If `other` has no names of people (a ``.bin``), or nobody is left.
+    """
+    if not any(normalised_name(name) for name in other.identity_names):
+        raise DatasetError(
+            f"Dataset '{other.name}' carries no names of people, so overlap with '{images.name}' cannot be told by name."
+        )
+    shared = set(shared_names(images, other))
+    keep = np.array([normalised_name(name) not in shared for name in images.identity_names], bool)
+    if not keep.any():
+        raise DatasetError(f"Nobody is left of '{images.name}' without the {len(shared)} people of '{other.name}'.")
+    return images.select_identities(keep)
