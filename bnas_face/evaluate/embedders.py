@@ -1,0 +1,206 @@
+"""Whatever turns images into embeddings, opened by name: a run folder, ``onnx:FILE`` or ``facenet:NAME``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnas_face import files, tables
+from bnas_face.config import RUNS
+from bnas_face.errors import UnknownNameError
+from bnas_face.models.backbones._preprocessing import Preprocessing
+
+KINDS = ("onnx", "facenet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedder:
+    """A network that is ready to embed.
+
+    Attributes
+    ----------
+    spec : str
+        The name it was opened by.
+    info : mapping
+        Its entry of ``models`` in result.json.
+    preprocessing : Preprocessing
+        Applied inside `network`; images must come in its size.
+    network : callable
+        RGB uint8 (n, size_px, size_px, 3) → float32 (n, embedding_dim), not normalised.
+    """
+
+    spec: str
+    info: Mapping[str, Any]
+    preprocessing: Preprocessing
+    network: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+    def forward(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embeddings, float32 (n, embedding_dim), of RGB uint8 images (n, size_px, size_px, 3); no flip, no norm."""
+        return self.network(images)
+
+
+def open_embedder(
+    spec: str,
+    *,
+    onnx_mean: tuple[float, float, float] | None = None,
+    onnx_std: tuple[float, float, float] | None = None,
+    onnx_colour_order: str | None = None,
+    device: str = "auto",
+    threads: int = 2,
+) -> Embedder:
+    """Open a model by its name.
+
+    Parameters
+    ----------
+    spec : str
+        ``"runs/mine"`` (a run folder), ``"onnx:FILE"``, ``"facenet:vggface2"`` or ``"facenet:casia-webface"``.
+    onnx_mean, onnx_std, onnx_colour_order : optional
+        Preprocessing of an ONNX file, scale 0 to 1; None leaves it to the side-car, the table of known files or the
+        default. Without effect on other kinds, whose preprocessing is part of the model.
+    device : str
+        ``"auto"`` (CUDA if there is one), ``"cpu"`` or ``"cuda"``, for networks in torch.
+    threads : int
+        Of onnxruntime.
+
+    Raises
+    ------
+    UnknownNameError
+        If no run folder and no kind of model has this name; suggests the nearest.
+    CheckpointError, MissingDependencyError, FormatError, ConfigError
+        If the model is damaged, absent, or needs a package that is not installed.
+    """
+    kind, colon, argument = spec.partition(":")
+    if colon and kind == "onnx":
+        options = {"mean": onnx_mean, "std": onnx_std, "colour_order": onnx_colour_order}
+        return _open_onnx(spec, Path(argument), options, threads)
+    if colon and kind == "facenet":
+        return _open_facenet(spec, argument, _device(device))
+    if (Path(spec) / "config.json").is_file():
+        return _open_run(spec, _device(device))
+    raise UnknownNameError(_unknown(spec))
+
+
+def _unknown(spec: str) -> str:
+    """The sentence for a name that is neither a run folder nor a known kind."""
+    path = Path(spec)
+    expected = "Expected a run folder such as runs/mine, onnx:FILE, facenet:vggface2 or facenet:casia-webface."
+    if path.is_dir():
+        return f"'{spec}' is a folder without config.json, so it is not a run. {expected}"
+    if path.is_file():
+        hint = f" Did you mean 'onnx:{spec}'?" if path.suffix == ".onnx" else ""
+        return f"'{spec}' is a file, not a run folder.{hint} {expected}"
+    kind, colon, argument = spec.partition(":")
+    if colon:
+        near = tables.suggest(kind, KINDS).replace("'?", f":{argument}'?")
+        return f"Unknown kind of model '{kind}' in '{spec}'.{near} {expected}"
+    runs = [str(f.parent) for folder in {path.parent, RUNS} for f in folder.glob("*/config.json")]
+    near = tables.suggest(spec, runs) or tables.suggest(str(RUNS / spec), runs)
+    return f"Run folder '{spec}' does not exist.{near} {expected}"
+
+
+def _device(name: str) -> str:
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def _torch_network(model: Any, preprocessing: Preprocessing, device: str) -> Callable[..., NDArray[np.float32]]:
+    """Wrap a torch module (n, 3, size, size) → (n, embedding_dim) as a function of uint8 images."""
+    import torch
+
+    model.to(device).eval()
+
+    def network(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            embeddings = model(torch.from_numpy(preprocessing.apply(images)).to(device))
+        values: NDArray[np.float32] = embeddings.float().cpu().numpy()
+        return values
+
+    return network
+
+
+def _open_onnx(spec: str, path: Path, options: Mapping[str, Any], threads: int) -> Embedder:
+    from bnas_face.models.backbones.onnx import OnnxNetwork
+
+    network = OnnxNetwork(path, options=options, threads=threads)
+    info = {
+        "id": path.stem,
+        "source": spec,
+        "backbone": "onnx",
+        "binarizer": "none",
+        "weight_bits": network.weight_bits,
+        "activation_bits": network.activation_bits,
+        "n_parameters": network.n_parameters,
+        "n_binary_parameters": 0,
+        "file_bytes": network.file_bytes,
+        "size_px": network.preprocessing.size_px,
+        "embedding_dim": network.embedding_dim,
+        "weights_sha256": network.sha256,
+        "twin": None,
+        "preprocessing": network.preprocessing.as_dict(),
+        "training": None,
+    }
+    return Embedder(spec=spec, info=info, preprocessing=network.preprocessing, network=network.forward)
+
+
+def _open_facenet(spec: str, name: str, device: str) -> Embedder:
+    from bnas_face.models.backbones import inception_resnet_v1
+
+    model, weights = inception_resnet_v1.pretrained(name)
+    preprocessing = inception_resnet_v1.PREPROCESSING
+    info = {
+        "id": f"facenet-{name}",
+        "source": spec,
+        "backbone": "inception_resnet_v1",
+        "binarizer": "none",
+        "weight_bits": 32,
+        "activation_bits": 32,
+        "n_parameters": sum(p.numel() for p in model.parameters()),
+        "n_binary_parameters": 0,
+        "file_bytes": weights.stat().st_size,
+        "size_px": preprocessing.size_px,
+        "embedding_dim": 512,
+        "weights_sha256": files.sha256_file(weights),
+        "twin": None,
+        "preprocessing": preprocessing.as_dict(),
+        "training": None,
+    }
+    network = _torch_network(model, preprocessing, device)
+    return Embedder(spec=spec, info=info, preprocessing=preprocessing, network=network)
+
+
+def _open_run(spec: str, device: str) -> Embedder:
+    from bnas_face.models import cost, saved
+
+    folder = Path(spec)
+    model, config, settings = saved.load(folder)
+    preprocessing = Preprocessing(size_px=config.size_px, source="run")
+    weights = folder / saved.WEIGHTS
+    costs = cost.summary(model, config, weights_file=weights)
+    info = {
+        "id": folder.resolve().name,
+        "source": spec,
+        "backbone": config.backbone,
+        "binarizer": config.binarizer,
+        **costs,
+        "size_px": config.size_px,
+        "embedding_dim": config.embedding_dim,
+        "weights_sha256": files.sha256_file(weights),
+        "twin": None,
+        "preprocessing": preprocessing.as_dict(),
+        "training": _training(settings),
+    }
+    network = _torch_network(model, preprocessing, device)
+    return Embedder(spec=spec, info=info, preprocessing=preprocessing, network=network)
+
+
+def _training(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What config.json says of the training: its settings without the model, and counts of the set it used."""
+    data = settings.get("training_data") or {}
+    counts = {name: data.get(name) for name in ("n_images", "n_identities")}
+    return {name: value for name, value in settings.items() if name not in ("schema", "model")} | counts
