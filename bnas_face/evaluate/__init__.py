@@ -1,1 +1,1 @@
-"""TODO one line: what this room is for."""
+"""How good is it: protocol cards, embeddings, scores, and the result files a report is made of."""

@@ -1,0 +1,142 @@
+"""Conventions: how scores become decisions and an accuracy. Every printed number carries its stamp."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnas_face import tables
+from bnas_face.metrics import folds, thresholds
+
+FAILURES = (
+    "a pair with a failed image has no score: it counts as a wrong decision in the accuracy and is left out of the other "
+    "numbers, which are over completed comparisons"
+)
+INSIGHTFACE_FOLDS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convention:
+    """A name on the command line, the threshold rule behind it, and what it says of itself."""
+
+    name: str
+    rule: thresholds.ThresholdRule
+    stamp: str
+
+
+STRICT = Convention(
+    name="strict",
+    rule=thresholds.STRICT,
+    stamp="strict: thresholds are observed scores fitted on the other folds (the middle one of equally good ones), match "
+    f"if score >= threshold, FMR never exceeds its target, nothing is interpolated; {FAILURES}",
+)
+INSIGHTFACE = Convention(
+    name="insightface",
+    rule=thresholds.INSIGHTFACE,
+    stamp="insightface: accuracy by squared distance < t, first best t of arange(0, 4, 0.01) on nine of ten consecutive "
+    "folds (thresholds are given as cosines, 1 - t/2); AUC, EER and TAR by the strict rule, because the reference's own "
+    f"VAL raises on duplicate FARs with SciPy 1.9 and newer; {FAILURES}",
+)
+ALL = (STRICT, INSIGHTFACE)
+
+
+def names() -> tuple[str, ...]:
+    """Names of all conventions."""
+    return tuple(convention.name for convention in ALL)
+
+
+def get(name: str) -> Convention:
+    """The convention of a name; raises `UnknownNameError` for a typo."""
+    tables.check_known("convention", name, names())
+    return next(convention for convention in ALL if convention.name == name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdicts:
+    """What a convention made of the tested pairs.
+
+    Attributes
+    ----------
+    tested : ndarray of int64, shape (n_tested,)
+        Positions of the tested pairs: all of them, or fold 1 under scheme ``"train_test"``.
+    threshold : ndarray of float64, shape (n_tested,)
+        Threshold each pair was decided at.
+    is_match, is_correct, completed : ndarray of bool, shape (n_tested,)
+        A pair that was not completed is no match and not correct.
+    fold_threshold : ndarray of float64, shape (n_tested_folds,)
+    accuracy : Accuracy
+    """
+
+    tested: NDArray[np.int64]
+    threshold: NDArray[np.float64]
+    is_match: NDArray[np.bool_]
+    is_correct: NDArray[np.bool_]
+    completed: NDArray[np.bool_]
+    fold_threshold: NDArray[np.float64]
+    accuracy: folds.Accuracy
+
+
+def decide(
+    convention: Convention,
+    scheme: str,
+    scores: NDArray[np.float64],
+    is_genuine: NDArray[np.bool_],
+    fold: NDArray[np.int64],
+) -> Verdicts:
+    """Fit thresholds, decide, and count.
+
+    Parameters
+    ----------
+    convention : Convention
+    scheme : str
+        ``"k_fold"`` or ``"train_test"`` (threshold from fold 0, decisions on fold 1).
+    scores : ndarray of float64, shape (n_pairs,)
+        NaN where a pair could not be compared. Such a pair fits no threshold and is never correct, so that refusing
+        hard pairs cannot raise an accuracy.
+    is_genuine : ndarray of bool, shape (n_pairs,)
+    fold : ndarray of int64, shape (n_pairs,)
+        Unused by ``insightface`` under ``"k_fold"``: the reference cuts the list into ten consecutive runs.
+
+    Raises
+    ------
+    MetricError
+        If some training part lacks a class.
+    """
+    if convention is INSIGHTFACE and scheme == "k_fold":
+        fold = folds.consecutive_folds(len(scores), INSIGHTFACE_FOLDS)
+    completed = ~np.isnan(scores)
+    tested = np.flatnonzero(fold == 1) if scheme == "train_test" else np.arange(len(scores))
+    threshold, fold_threshold = np.full(len(scores), np.nan), np.empty(0)
+    if scheme == "train_test":
+        fit = completed & (fold == 0)
+        use = completed & (fold == 1)
+        decisions = folds.transferred(scores[fit], is_genuine[fit], scores[use], convention.rule)
+        threshold[:] = decisions.fold_threshold[0]
+    else:
+        use = completed
+        decisions = folds.cross_validated(scores[use], is_genuine[use], fold[use], convention.rule)
+        threshold = _by_fold(decisions.fold_threshold, fold[use], fold)
+    fold_threshold = decisions.fold_threshold
+    is_match = np.zeros(len(scores), np.bool_)
+    is_match[use] = decisions.is_match
+    is_correct = completed & (is_match == is_genuine)
+    return Verdicts(
+        tested=tested,
+        threshold=threshold[tested],
+        is_match=is_match[tested],
+        is_correct=is_correct[tested],
+        completed=completed[tested],
+        fold_threshold=fold_threshold,
+        accuracy=folds.accuracy(is_correct[tested], fold[tested]),
+    )
+
+
+def _by_fold(
+    fold_threshold: NDArray[np.float64], completed_fold: NDArray[np.int64], fold: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Threshold of every pair by its fold; NaN in a fold of which no pair was completed."""
+    numbers = np.unique(completed_fold)
+    at = np.searchsorted(numbers, fold).clip(max=len(numbers) - 1)
+    return np.where(numbers[at] == fold, fold_threshold[at], np.nan)

@@ -1,0 +1,229 @@
+"""What is measured of one model on one protocol, as the entries of ``result.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnas_face.errors import MetricError
+from bnas_face.evaluate.conventions import Convention, Verdicts, decide
+from bnas_face.evaluate.protocol import Protocol
+from bnas_face.metrics import distributions, paired, rates, uncertainty
+
+SCHEMA = "bnas_face.result/1"
+N_REPLICATES = 1000
+CURVE_POINTS = 400
+HISTOGRAM_BINS = 80
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Scores and decisions of one model on one protocol, with their entry of ``results``.
+
+    Attributes
+    ----------
+    model : str
+    protocol : Protocol
+    scores : ndarray of float64, shape (n_pairs,)
+        NaN where a pair was not compared.
+    verdicts : Verdicts
+    entry : dict
+        Numbers as plain Python values; undefined ones are None with a reason beside them.
+    """
+
+    model: str
+    protocol: Protocol
+    scores: NDArray[np.float64]
+    verdicts: Verdicts
+    entry: dict[str, Any]
+
+
+def measure(
+    model: str,
+    protocol: Protocol,
+    scores: NDArray[np.float64],
+    convention: Convention,
+    *,
+    n_replicates: int = N_REPLICATES,
+    seed: int = 0,
+) -> Measured:
+    """Every number of one model on one protocol, each with its interval.
+
+    Parameters
+    ----------
+    model : str
+    protocol : Protocol
+    scores : ndarray of float64, shape (n_pairs,)
+        NaN where a pair was not compared.
+    convention : Convention
+    n_replicates, seed : int
+        Of the subject-cluster bootstrap.
+
+    Raises
+    ------
+    MetricError
+        If too few pairs were compared to fit a threshold; names model and protocol.
+    """
+    try:
+        verdicts = decide(convention, protocol.card.scheme, scores, protocol.is_genuine, protocol.fold)
+        compared = verdicts.tested[verdicts.completed]
+        genuine = protocol.is_genuine[compared]
+        curve = rates.error_curve(scores[compared], genuine)
+    except MetricError as error:
+        raise MetricError(f"Model '{model}' on protocol '{protocol.card.name}': {error}") from None
+    targets = tuple(t for t in protocol.card.fmr_targets if t >= 1 / curve.n_impostor)
+    reference, probe = protocol.subjects()
+    replicates = uncertainty.bootstrap(
+        scores[compared], genuine, reference[compared], probe[compared], targets, n_replicates, seed
+    )
+    eer = rates.eer_of(curve)
+    keep = rates.reduce_curve(curve, CURVE_POINTS)
+    edges, genuine_counts, impostor_counts = distributions.histogram(scores[compared], genuine, HISTOGRAM_BINS)
+    tested_genuine = protocol.is_genuine[verdicts.tested]
+    entry = {
+        "model": model,
+        "protocol": protocol.card.name,
+        "convention": convention.name,
+        "convention_stamp": convention.stamp,
+        "n_pairs": len(verdicts.tested),
+        "n_genuine": int(np.count_nonzero(tested_genuine)),
+        "n_impostor": int(np.count_nonzero(~tested_genuine)),
+        "n_failed": int(np.count_nonzero(~verdicts.completed)),
+        "accuracy": _accuracy(verdicts),
+        "auc": {"value": rates.auc(scores[compared], genuine), **_interval(replicates.auc)},
+        "eer": {
+            "value": eer.value,
+            "low": eer.low,
+            "high": eer.high,
+            "threshold": eer.threshold,
+            **_interval(replicates.eer),
+        },
+        "tar_at_fmr": [_tar(curve, target, targets, replicates.tar) for target in protocol.card.fmr_targets],
+        "d_prime": _or_reason(lambda: distributions.d_prime(scores[compared], genuine)),
+        "curve": {
+            "threshold": curve.threshold[keep].tolist(),
+            "fmr": curve.fmr[keep].tolist(),
+            "fnmr": curve.fnmr[keep].tolist(),
+        },
+        "histogram": {
+            "edges": edges.tolist(),
+            "genuine": genuine_counts.tolist(),
+            "impostor": impostor_counts.tolist(),
+        },
+        "failures": [],
+    }
+    return Measured(model=model, protocol=protocol, scores=scores, verdicts=verdicts, entry=entry)
+
+
+def compare(first: Measured, twin: Measured, *, n_replicates: int = N_REPLICATES, seed: int = 0) -> dict[str, Any]:
+    """One entry of ``comparisons``: a model against its full-precision twin on the same pairs.
+
+    Parameters
+    ----------
+    first, twin : Measured
+        Of the same protocol and convention.
+    n_replicates, seed : int
+    """
+    tested = first.verdicts.tested
+    reference, probe = (subject[tested] for subject in first.protocol.subjects())
+    correct, other = first.verdicts.is_correct, twin.verdicts.is_correct
+    replicates = paired.difference_replicates(correct, other, reference, probe, n_replicates, seed)
+    n_only_first, n_only_twin = paired.discordant(correct, other)
+    interval = _interval(replicates)
+    if interval["ci_low"] is not None:
+        interval["ci_method"] = f"paired {interval['ci_method']}"
+    return {
+        "protocol": first.protocol.card.name,
+        "model": first.model,
+        "twin": twin.model,
+        "difference": first.entry["accuracy"]["value"] - twin.entry["accuracy"]["value"],
+        **interval,
+        "p_value": paired.mcnemar(correct, other),
+        "p_method": "exact McNemar, two-sided",
+        "n_only_model_correct": n_only_first,
+        "n_only_twin_correct": n_only_twin,
+    }
+
+
+def with_holm(comparisons: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The comparisons with ``p_holm``: Holm's correction over all of them."""
+    adjusted = paired.holm([comparison["p_value"] for comparison in comparisons])
+    return [{**entry, "p_holm": float(p)} for entry, p in zip(comparisons, adjusted, strict=True)]
+
+
+def protocol_entry(protocol: Protocol) -> dict[str, Any]:
+    """One entry of ``protocols``: what was compared, with the hashes that make it the same next time."""
+    card = protocol.card
+    return {
+        "name": card.name,
+        "title": card.title,
+        "version": card.version,
+        "dataset": card.dataset,
+        "n_pairs": card.n_pairs,
+        "n_genuine": card.n_genuine,
+        "n_impostor": card.n_impostor,
+        "n_folds": card.n_folds,
+        "scheme": card.scheme,
+        "alignment": card.alignment,
+        "source": card.source,
+        "licence": card.licence,
+        "pairs_sha256": protocol.pairs_hash,
+        "original_pairs_sha256": card.pairs_sha256 or None,
+        "images_hash": protocol.images.content_hash,
+        "n_images_used": len(protocol.used),
+        "metadata_columns": protocol.metadata_columns,
+    }
+
+
+def _accuracy(verdicts: Verdicts) -> dict[str, Any]:
+    measured = verdicts.accuracy
+    low, high = uncertainty.wilson(measured.n_correct, measured.n_pairs)
+    one_fold = None if measured.std is not None else "one tested fold has no spread"
+    return {
+        "value": measured.value,
+        "std": measured.std,
+        "std_method": one_fold or "population standard deviation over folds (ddof 0)",
+        "sem": measured.sem,
+        "sem_method": one_fold or "sample standard deviation over folds (ddof 1) / sqrt(n_folds)",
+        "ci_low": low,
+        "ci_high": high,
+        "ci_method": "Wilson 95 %, pairs taken as independent",
+        "per_fold": measured.per_fold.tolist(),
+        "thresholds": verdicts.fold_threshold.tolist(),
+    }
+
+
+def _tar(
+    curve: rates.ErrorCurve, target: float, supported: tuple[float, ...], replicates: NDArray[np.float64]
+) -> dict[str, Any]:
+    try:
+        found = rates.tar_of(curve, target)
+    except MetricError as error:
+        keys = ("tar", "fmr_achieved", "fmr_upper", "n_false_matches", "threshold", "ci_low", "ci_high", "ci_method")
+        return {"fmr_target": target, "refused": str(error), **dict.fromkeys(keys)}
+    return {
+        "fmr_target": target,
+        "refused": None,
+        "tar": found.tar,
+        "fmr_achieved": found.fmr_achieved,
+        "fmr_upper": found.fmr_upper,
+        "n_false_matches": found.n_false_matches,
+        "threshold": found.threshold,
+        **_interval(replicates[:, supported.index(target)]),
+    }
+
+
+def _interval(replicates: NDArray[np.float64]) -> dict[str, Any]:
+    interval = uncertainty.percentile_interval(replicates)
+    return {"ci_low": interval.low, "ci_high": interval.high, "ci_method": interval.method}
+
+
+def _or_reason(metric: Callable[[], float]) -> Mapping[str, Any]:
+    try:
+        return {"value": metric(), "reason": None}
+    except MetricError as error:
+        return {"value": None, "reason": str(error)}
