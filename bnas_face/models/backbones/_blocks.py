@@ -45,7 +45,8 @@ def shortcut(values: Tensor, out_channels: int, stride: int) -> Tensor:
     if out_channels > in_channels:
         return torch.cat([values] * (out_channels // in_channels), dim=1)
     if out_channels < in_channels:
-        return values.unflatten(1, (-1, out_channels)).mean(dim=1)
+        batch_size, _, height, width = values.shape
+        return values.reshape(batch_size, -1, out_channels, height, width).mean(dim=1)
     return values
 
 

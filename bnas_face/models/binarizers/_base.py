@@ -63,12 +63,12 @@ class _Sign(torch.autograd.Function):
         return sign(values)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (values,) = ctx.saved_tensors
         return sign_pseudo_gradient(values, gradient)
 
 
 def binary_activation(values: Tensor) -> Tensor:
     """`sign` in the forward pass, `sign_pseudo_gradient` in the backward pass."""
-    result: Tensor = _Sign.apply(values)
+    result: Tensor = _Sign.apply(values)  # type: ignore[no-untyped-call]
     return result

@@ -57,7 +57,7 @@ class _Binarize(torch.autograd.Function):
         return forward(weight, per_filter=per_filter)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (weight,) = ctx.saved_tensors
         return pseudo_gradient(weight, gradient, per_filter=ctx.per_filter), None
 

@@ -1,0 +1,236 @@
+"""From a set of images to training batches: decoded once, kept as uint8, augmented cheaply and repeatably.
+
+What an image looks like in a batch depends on (seed, epoch, index of the image) alone, and the order of an epoch on
+(seed, epoch): neither on the batch size, the number of devices or threads, nor on where a run was interrupted.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnas_face.data.images import FaceImages, resize
+from bnas_face.errors import DatasetError
+
+Pixels = NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+CHUNK = 128
+MEMORY_SHARE = 0.8
+_FLIP_STREAM, _SHIFT_STREAM, _ORDER_STREAM = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training images and their identities.
+
+    Attributes
+    ----------
+    pixels : ndarray of uint8, shape (batch_size, size_px, size_px, 3)
+        RGB, augmented.
+    labels : ndarray of int64, shape (batch_size,)
+    """
+
+    pixels: Pixels
+    labels: NDArray[np.int64]
+
+
+def decode_all(
+    images: FaceImages,
+    size_px: int,
+    *,
+    threads: int = 4,
+    memory_bytes: int | None = None,
+    progress: Progress | None = None,
+) -> Pixels:
+    """Read and resize every image into one array.
+
+    Parameters
+    ----------
+    images : FaceImages
+    size_px : int
+        Height and width wanted.
+    threads : int
+        Decoding threads, >= 1.
+    memory_bytes : int or None
+        Bound of the array's size; None is 80 % of the memory available now.
+    progress : callable or None
+        Called with (images done, images in all).
+
+    Returns
+    -------
+    ndarray of uint8, shape (n_images, size_px, size_px, 3)
+        RGB.
+
+    Raises
+    ------
+    DatasetError
+        If the array would not fit the memory bound.
+    BrokenImageError
+        If an image cannot be decoded.
+    """
+    needed = len(images) * size_px * size_px * 3
+    bound = int(available_memory() * MEMORY_SHARE) if memory_bytes is None else memory_bytes
+    if needed > bound:
+        raise DatasetError(
+            f"Dataset '{images.name}' needs {needed / 1e9:.1f} GB as {len(images)} uint8 images of {size_px} px, and "
+            f"{bound / 1e9:.1f} GB are free for it. Use --size-px 64, fewer identities (--min-images) or more memory."
+        )
+    pixels = np.empty((len(images), size_px, size_px, 3), np.uint8)
+    chunks = [np.arange(start, min(start + CHUNK, len(images))) for start in range(0, len(images), CHUNK)]
+
+    def decode(chunk: NDArray[np.int64]) -> int:
+        pixels[chunk[0] : chunk[-1] + 1] = resize(images.read(chunk), size_px)
+        return len(chunk)
+
+    done = 0
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        for count in pool.map(decode, chunks):
+            done += count
+            if progress is not None:
+                progress(done, len(images))
+    return pixels
+
+
+def available_memory() -> int:
+    """Bytes of memory that can be had now without swapping; 8 GB where the system does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return 8 * 1024**3
+
+
+def epoch_order(n_images: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order in which epoch `epoch` visits the images: a permutation of 0 … n_images − 1."""
+    return np.random.default_rng((seed, epoch, _ORDER_STREAM)).permutation(n_images).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What happens to every image of one epoch: a random flip and a random shift.
+
+    Attributes
+    ----------
+    flip : ndarray of bool, shape (n_images,)
+        Mirror left and right.
+    shift : ndarray of int64, shape (n_images, 2)
+        Down and right, in pixels; the border is repeated where the image moves away.
+    """
+
+    flip: NDArray[np.bool_]
+    shift: NDArray[np.int64]
+
+    @classmethod
+    def draw(cls, n_images: int, *, shift_px: int, seed: int, epoch: int) -> Augmentation:
+        """Draw one epoch's; `shift_px` >= 0 bounds the shift each way."""
+        flip = np.random.default_rng((seed, epoch, _FLIP_STREAM)).random(n_images) < 0.5
+        shift = np.random.default_rng((seed, epoch, _SHIFT_STREAM)).integers(-shift_px, shift_px + 1, (n_images, 2))
+        return cls(flip=flip, shift=shift)
+
+    def apply(self, pixels: Pixels, indices: NDArray[np.int64]) -> Pixels:
+        """The images `indices` (shape (batch_size,)) of `pixels`, augmented; of the same shape but for the first axis."""
+        batch = pixels[indices]
+        for position, index in enumerate(indices):
+            image = batch[position]
+            if self.flip[index]:
+                image = image[:, ::-1]
+            batch[position] = _shifted(image, int(self.shift[index, 0]), int(self.shift[index, 1]))
+        return batch
+
+
+def _shifted(image: Pixels, down: int, right: int) -> Pixels:
+    """`image` (size_px, size_px, 3) moved, its border repeated; always a new array."""
+    height, width = image.shape[:2]
+    rows = np.clip(np.arange(height) - down, 0, height - 1)
+    columns = np.clip(np.arange(width) - right, 0, width - 1)
+    return image[rows[:, None], columns[None, :]]
+
+
+def batches(
+    pixels: Pixels,
+    labels: NDArray[np.int64],
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    shift_px: int = 0,
+    skip: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Iterator[Batch]:
+    """Batches of one epoch, assembled in a background thread while the network computes.
+
+    The images left over after the last whole batch wait for another epoch (a small last batch would disturb batch
+    normalisation); a set smaller than one batch is one batch.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (n_images, size_px, size_px, 3)
+    labels : ndarray of int64, shape (n_images,)
+    batch_size : int
+        Over all devices; each gets every world_size-th image of it.
+    seed, epoch : int
+    shift_px : int
+        Bound of the random shift; the random flip is always on.
+    skip : int
+        Begin with this batch (a resumed epoch).
+    rank, world_size : int
+        This device, and how many there are.
+    """
+    order = epoch_order(len(pixels), seed=seed, epoch=epoch)
+    augmentation = Augmentation.draw(len(pixels), shift_px=shift_px, seed=seed, epoch=epoch)
+
+    def assemble() -> Iterator[Batch]:
+        for step in range(skip, n_batches(len(pixels), batch_size)):
+            indices = order[step * batch_size : (step + 1) * batch_size][rank::world_size]
+            yield Batch(augmentation.apply(pixels, indices), labels[indices])
+
+    return in_background(assemble())
+
+
+def n_batches(n_images: int, batch_size: int) -> int:
+    """Whole batches in `n_images`, at least one."""
+    return max(1, n_images // batch_size)
+
+
+def in_background(items: Iterator[Batch], depth: int = 4) -> Iterator[Batch]:
+    """The same items, made ahead by a thread; an error there is raised here, and leaving early ends the thread."""
+    waiting: queue.Queue[Batch | BaseException | None] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(item: Batch | BaseException | None) -> None:
+        while not stop.is_set():
+            try:
+                return waiting.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                if stop.is_set():
+                    return
+                put(item)
+            put(None)
+        except BaseException as error:  # handed to the consumer, which raises it
+            put(error)
+
+    thread = threading.Thread(target=work, name="bnas_face batches", daemon=True)
+    thread.start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,115 @@
+"""The training state: one safetensors file, written beside and renamed: a kill at any moment leaves a whole one.
+
+``state/last.safetensors`` holds network, head and optimizer as flat tensors; its text metadata holds the counters.
+Nothing in it is a pickle. No random state is needed: order, augmentation and dropout follow from seed and step.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from bnas_face.errors import CheckpointError
+from bnas_face.models import saved
+
+STATE = Path("state", "last.safetensors")
+SCHEMA = "bnas_face.state/1"
+_MODULE, _OPTIMIZER = "module.", "optimizer."
+
+
+@dataclass
+class Counters:
+    """How far a training is.
+
+    Attributes
+    ----------
+    step : int
+        Optimizer steps done since the beginning.
+    loss_sum, loss_count : float, int
+        Of the steps since the last row of log.csv.
+    seconds : float
+        Time spent training, over all resumptions.
+    """
+
+    step: int = 0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    seconds: float = 0.0
+
+
+def save(run_dir: Path, module: nn.Module, optimizer: torch.optim.Optimizer, counters: Counters) -> None:
+    """Write the training state, replacing the earlier one at once."""
+    tensors = {_MODULE + name: _plain(value) for name, value in module.state_dict().items()}
+    tensors.update(_flatten(optimizer))
+    metadata = {"schema": SCHEMA, "counters": json.dumps(asdict(counters))}
+    saved.save_tensors(run_dir / STATE, tensors, metadata)
+
+
+def exists(run_dir: Path) -> bool:
+    """Whether a training state was saved."""
+    return (run_dir / STATE).exists()
+
+
+def restore(run_dir: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> Counters:
+    """Bring network, head and optimizer back to the last saved state.
+
+    Raises
+    ------
+    CheckpointError
+        If the state is damaged or of another network; names the file.
+    """
+    path = run_dir / STATE
+    counters = _read_counters(path)
+    tensors = saved.load_tensors(path)
+    own = {name.removeprefix(_MODULE): value for name, value in tensors.items() if name.startswith(_MODULE)}
+    saved.load_into(module, own, path)
+    _unflatten(optimizer, {k: v for k, v in tensors.items() if k.startswith(_OPTIMIZER)}, path)
+    return counters
+
+
+def _plain(value: Tensor) -> Tensor:
+    return value.detach().cpu().contiguous().clone()
+
+
+def _flatten(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
+    return {
+        f"{_OPTIMIZER}{index}.{name}": _plain(value)
+        for index, entries in state.items()
+        for name, value in entries.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _unflatten(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], path: Path) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, _, name = key.removeprefix(_OPTIMIZER).partition(".")
+        if not index.isdigit():
+            raise CheckpointError(f"'{path}' holds an optimizer tensor '{key}' that fits no parameter.")
+        state.setdefault(int(index), {})[name] = value
+    current = optimizer.state_dict()
+    n_parameters = sum(len(group["params"]) for group in current["param_groups"])
+    if state and sorted(state) != list(range(n_parameters)):
+        raise CheckpointError(f"'{path}' has optimizer state of {len(state)} parameters; expected {n_parameters}.")
+    optimizer.load_state_dict({"state": state, "param_groups": current["param_groups"]})
+
+
+def _read_counters(path: Path) -> Counters:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        if metadata.get("schema") != SCHEMA:
+            raise CheckpointError(f"'{path}' has schema '{metadata.get('schema')}'; expected '{SCHEMA}'.")
+        return Counters(**json.loads(metadata["counters"]))
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"'{path}' is damaged: {reason}. Start again with bnasface train --overwrite, or restore the file."
+        ) from error

@@ -1,0 +1,92 @@
+"""``log.csv``: one row per epoch, and every so many steps within a long one."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from bnas_face import files
+from bnas_face.errors import CheckpointError
+
+LOG = "log.csv"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the log.
+
+    Attributes
+    ----------
+    epoch : int
+        1-based.
+    step : int
+        Steps done.
+    loss : float
+        Mean over the steps since the row before.
+    lr : float
+    images_per_s : float
+        Training only, without development accuracy.
+    development_accuracy : float or None
+        Fraction; an empty field where it was not measured.
+    """
+
+    epoch: int
+    step: int
+    loss: float
+    lr: float
+    images_per_s: float
+    development_accuracy: float | None
+
+
+HEADER = tuple(field.name for field in fields(Row))
+
+
+def write(run_dir: Path, rows: list[Row]) -> None:
+    """Write the whole log, atomically."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    for row in rows:
+        writer.writerow(["" if value is None else _short(value) for value in astuple(row)])
+    files.write_text(run_dir / LOG, text.getvalue())
+
+
+def _short(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
+
+
+def read(run_dir: Path, *, up_to_step: int) -> list[Row]:
+    """The rows up to a step, of a run that is resumed there; none without a log.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged; names the line.
+    """
+    path = run_dir / LOG
+    if not path.exists():
+        return []
+    rows: list[Row] = []
+    with path.open(newline="", encoding="utf-8") as file:
+        for number, record in enumerate(csv.DictReader(file), start=2):
+            try:
+                rows.append(_row(record))
+            except (TypeError, ValueError, KeyError) as error:
+                raise CheckpointError(
+                    f"'{path}' is damaged at line {number}: {error}. Delete it to go on without."
+                ) from error
+    return [row for row in rows if row.step <= up_to_step]
+
+
+def _row(record: dict[str, str]) -> Row:
+    accuracy = record["development_accuracy"]
+    return Row(
+        epoch=int(record["epoch"]),
+        step=int(record["step"]),
+        loss=float(record["loss"]),
+        lr=float(record["lr"]),
+        images_per_s=float(record["images_per_s"]),
+        development_accuracy=float(accuracy) if accuracy else None,
+    )

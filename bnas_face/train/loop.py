@@ -1,0 +1,257 @@
+"""The training loop: readable from top to bottom, resumable at every step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bnas_face.config import TrainConfig
+from bnas_face.data import loader
+from bnas_face.errors import CheckpointError, ConfigError, TrainingError
+from bnas_face.models import saved
+from bnas_face.train import checkpoint, development, environment, log, recipe
+from bnas_face.train.checkpoint import Counters
+from bnas_face.train.devices import make_fabric
+from bnas_face.train.learner import Learner, embed
+from bnas_face.train.progress import TrainingProgress
+from bnas_face.train.source import TrainingData, check_names, prepare
+
+LOG_EVERY_STEPS = 200
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended.
+
+    Attributes
+    ----------
+    run_dir : Path
+    loss : float
+        Mean over the last epoch (its last rows of log.csv).
+    development_accuracy : float or None
+        Of the last epoch, whose weights are the ones kept; a fraction.
+    images_per_s : float
+        Of the last epoch.
+    seconds : float
+        Training time over all resumptions.
+    """
+
+    run_dir: Path
+    loss: float
+    development_accuracy: float | None
+    images_per_s: float
+    seconds: float
+
+
+def train(
+    config: TrainConfig,
+    run_dir: Path,
+    *,
+    resume: bool = False,
+    on_decode: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """Train a network and write its run folder.
+
+    The last epoch's weights are the ones kept; no checkpoint is ever chosen by a score.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    run_dir : Path
+        Folder of the run; see `saved` and `checkpoint`.
+    resume : bool
+        Go on from the last saved state, if there is one; the result equals that of an uninterrupted run on the same
+        machine.
+    on_decode : callable or None
+        Called with (images decoded, images in all).
+
+    Raises
+    ------
+    ConfigError, UnknownNameError
+        If the settings cannot be built.
+    DatasetError
+        If the dataset is absent or too small.
+    CheckpointError
+        If the state to resume from is damaged or belongs to other data.
+    TrainingError
+        If the loss is no longer finite; the last saved state is kept.
+    """
+    config = recipe.resolve(config)
+    check_names(config)
+    fabric = make_fabric(config)
+    fabric.launch()
+    data = prepare(config, progress=on_decode if fabric.is_global_zero else None)
+    trainer = Trainer(config, run_dir, data, fabric, resume=resume)
+    if fabric.is_global_zero:
+        saved.save_config(run_dir, config, data.provenance)
+        environment.save(run_dir, fabric)
+    outcome = trainer.run()
+    if fabric.is_global_zero:
+        saved.save_weights(run_dir / saved.WEIGHTS, trainer.learner.backbone)
+    fabric.barrier()
+    return outcome
+
+
+class Trainer:
+    """One training: learner, optimizer, counters and log; `run` goes through the epochs that are left.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Resolved (`recipe.resolve`).
+    run_dir : Path
+    data : TrainingData
+    fabric : lightning Fabric
+        Launched.
+    resume : bool
+    """
+
+    def __init__(self, config: TrainConfig, run_dir: Path, data: TrainingData, fabric: Any, *, resume: bool) -> None:
+        if config.batch_size % fabric.world_size:
+            raise ConfigError(f"Batch size {config.batch_size} cannot be shared by {fabric.world_size} devices.")
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        torch.manual_seed(config.seed)
+        self.config, self.run_dir, self.data, self.fabric = config, run_dir, data, fabric
+        self.learner = Learner(config, data.n_identities)
+        self.learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer: Any = recipe.make_optimizer(self.learner, config)
+        self.counters, self.rows = Counters(), list[log.Row]()
+        if resume and checkpoint.exists(run_dir):
+            _check_same_data(run_dir, data)
+            self.counters = checkpoint.restore(run_dir, self.learner, self.optimizer)
+            self.rows = log.read(run_dir, up_to_step=self.counters.step)
+        self.wrapped, self.optimizer = fabric.setup(self.learner, self.optimizer)
+        self.steps_per_epoch = loader.n_batches(len(data.pixels), config.batch_size)
+        self.n_steps = self.steps_per_epoch * config.epochs
+        self.last_saved = time.monotonic()
+        self.images, self.seconds = 0, 0.0
+
+    def run(self) -> Outcome:
+        """Train the epochs that are left."""
+        first_epoch = self.counters.step // self.steps_per_epoch
+        quiet = not self.fabric.is_global_zero
+        with TrainingProgress(self.n_steps, self.counters.step, self.config.epochs, quiet=quiet) as progress:
+            for epoch in range(first_epoch, self.config.epochs):
+                self._epoch(epoch, progress)
+        last = self.rows[-1]
+        return Outcome(self.run_dir, last.loss, last.development_accuracy, last.images_per_s, self.counters.seconds)
+
+    def _epoch(self, epoch: int, progress: TrainingProgress) -> None:
+        self.wrapped.train()
+        self.images, self.seconds = 0, 0.0
+        started = time.monotonic()
+        for batch in self._batches(epoch):
+            loss = self._step(batch)
+            now = time.monotonic()
+            self.seconds += now - started
+            self.counters.seconds += now - started
+            progress.step(self.counters.step, epoch + 1, loss, self.images_per_s)
+            if self.counters.step % self.steps_per_epoch:
+                self._between_steps(epoch)
+            started = time.monotonic()
+        self._end_epoch(epoch, progress)
+
+    @property
+    def images_per_s(self) -> float:
+        """Training speed of this epoch, without checkpoints and development accuracy."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    def _batches(self, epoch: int) -> Iterator[loader.Batch]:
+        return loader.batches(
+            self.data.pixels,
+            self.data.labels,
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            epoch=epoch,
+            shift_px=round(self.config.shift_px * self.config.model.size_px / 112),
+            skip=self.counters.step - epoch * self.steps_per_epoch,
+            rank=self.fabric.global_rank,
+            world_size=self.fabric.world_size,
+        )
+
+    def _step(self, batch: loader.Batch) -> float:
+        """One optimizer step; returns the loss."""
+        fabric, step = self.fabric, self.counters.step
+        torch.manual_seed(hash((self.config.seed, step, fabric.global_rank)) % 2**63)  # dropout, without saved state
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr(step)
+        pixels = torch.from_numpy(batch.pixels).to(fabric.device, non_blocking=True)
+        labels = torch.from_numpy(batch.labels).to(fabric.device, non_blocking=True)
+        loss = self.wrapped(pixels, labels)
+        self.optimizer.zero_grad()
+        fabric.backward(loss)
+        value = float(fabric.all_reduce(loss.detach(), reduce_op="mean"))
+        if not math.isfinite(value):
+            raise TrainingError(self._not_finite(value))
+        self.optimizer.step()
+        self.counters.step += 1
+        self.counters.loss_sum += value
+        self.counters.loss_count += 1
+        self.images += len(batch.labels) * fabric.world_size
+        return value
+
+    def _lr(self, step: int) -> float:
+        peak = self.config.lr or 0.0
+        n_warmup = round(self.config.warmup_epochs * self.steps_per_epoch)
+        return recipe.lr_at(step, peak=peak, n_steps=self.n_steps, n_warmup=n_warmup)
+
+    def _not_finite(self, value: float) -> str:
+        step = self.counters.step
+        kept = "The last saved state is kept" if checkpoint.exists(self.run_dir) else "No state was saved before it"
+        return (
+            f"The loss became {value} in step {step + 1} (epoch {step // self.steps_per_epoch + 1}, learning rate "
+            f"{self._lr(step):.3g}). {kept}. Train under a new name with a lower --lr or --precision fp32."
+        )
+
+    def _between_steps(self, epoch: int) -> None:
+        """Within an epoch: a log row every `LOG_EVERY_STEPS` steps, a checkpoint when one is due."""
+        if self.counters.step % LOG_EVERY_STEPS == 0:
+            self._log(epoch, None)
+        if time.monotonic() - self.last_saved >= self.config.checkpoint_minutes * 60:
+            self._checkpoint()
+
+    def _end_epoch(self, epoch: int, progress: TrainingProgress) -> None:
+        due = (epoch + 1) % self.config.development_epochs == 0 or epoch + 1 == self.config.epochs
+        row = self._log(epoch, self._development_accuracy() if due else None)
+        progress.epoch(epoch + 1, self.counters.step, row.loss, row.images_per_s, row.development_accuracy)
+        self._checkpoint()
+
+    def _log(self, epoch: int, accuracy: float | None) -> log.Row:
+        counters = self.counters
+        loss = counters.loss_sum / max(1, counters.loss_count)
+        row = log.Row(epoch + 1, counters.step, loss, self._lr(counters.step - 1), self.images_per_s, accuracy)
+        counters.loss_sum, counters.loss_count = 0.0, 0
+        self.rows.append(row)
+        if self.fabric.is_global_zero:
+            log.write(self.run_dir, self.rows)
+        return row
+
+    def _checkpoint(self) -> None:
+        if self.fabric.is_global_zero:
+            checkpoint.save(self.run_dir, self.learner, self.optimizer, self.counters)
+        self.last_saved = time.monotonic()
+
+    def _development_accuracy(self) -> float | None:
+        pairs = self.data.development_pairs
+        if pairs is None or not self.fabric.is_global_zero:
+            return None
+        bf16 = self.config.precision == "bf16"
+        embeddings = embed(self.learner.backbone, self.data.development_pixels, self.fabric.device, bf16=bf16)
+        return development.accuracy(embeddings, pairs)
+
+
+def _check_same_data(run_dir: Path, data: TrainingData) -> None:
+    info = saved.load_config(run_dir)
+    before = info.get("training_data", {}).get("content_hash")
+    if before != data.provenance["content_hash"]:
+        raise CheckpointError(
+            f"Run '{run_dir}' was begun on other images than '{info.get('dataset')}' holds now. "
+            "Restore the dataset, or train under a new name."
+        )

@@ -1,0 +1,92 @@
+"""What a network of given bits is best trained with, where the user leaves it open; and the learning rate's course.
+
+| weights, activations | optimizer | peak lr | weight decay |
+| --- | --- | --- | --- |
+| 32, 32 (full precision) | SGD, Nesterov 0.9 | 0.1 | 5e-4 |
+| 1, 32 (W1A32) | SGD, Nesterov 0.9 | 0.1 | 5e-4 |
+| 1, 1 (W1A1) | Adam | 2e-3 | 5e-4 on float weights |
+
+Biases, batch norms and PReLU slopes never decay. With Adam the latent weights of 1-bit convolutions do not decay
+either: their magnitude carries no meaning there but the distance to the next flip.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from bnas_face.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Optimizer settings.
+
+    Attributes
+    ----------
+    optimizer : str
+        "sgd" or "adam".
+    lr : float
+        Peak learning rate.
+    weight_decay : float
+    """
+
+    optimizer: str
+    lr: float
+    weight_decay: float
+
+
+SGD = Recipe("sgd", 0.1, 5e-4)
+ADAM = Recipe("adam", 2e-3, 5e-4)
+
+
+def resolve(config: TrainConfig) -> TrainConfig:
+    """`config` with every ``"auto"`` and None of the optimizer replaced by the default of its bits."""
+    name = config.optimizer
+    if name == "auto":
+        name = "adam" if config.model.activation_bits == 1 else "sgd"
+    default = ADAM if name == "adam" else SGD
+    return replace(
+        config,
+        optimizer=name,
+        lr=default.lr if config.lr is None else config.lr,
+        weight_decay=default.weight_decay if config.weight_decay is None else config.weight_decay,
+    )
+
+
+def make_optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum, or AdamW, over what `module` learns; `config` must be resolved."""
+    if config.lr is None or config.weight_decay is None:
+        raise ValueError("resolve the config first")
+    groups = _groups(module, config.weight_decay, latent_decay=config.optimizer == "sgd")
+    if config.optimizer == "adam":
+        return torch.optim.AdamW(groups, lr=config.lr)
+    nesterov = config.momentum > 0
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=nesterov)
+
+
+def _groups(module: nn.Module, weight_decay: float, *, latent_decay: bool) -> list[dict[str, object]]:
+    latent = {id(p.weight) for p in module.modules() if isinstance(p, nn.Conv2d) and getattr(p, "weight_bits", 32) == 1}
+    learned = [p for p in module.parameters() if p.requires_grad]
+    decays = [p for p in learned if p.dim() > 1 and (latent_decay or id(p) not in latent)]
+    return [
+        {"params": decays, "weight_decay": weight_decay},
+        {"params": _without(learned, decays), "weight_decay": 0.0},
+    ]
+
+
+def _without(parameters: Iterable[nn.Parameter], others: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    ids = {id(p) for p in others}
+    return [p for p in parameters if id(p) not in ids]
+
+
+def lr_at(step: int, *, peak: float, n_steps: int, n_warmup: int) -> float:
+    """Learning rate of step `step` (0-based): a linear rise over `n_warmup` steps, then half a cosine to zero."""
+    if step < n_warmup:
+        return peak * (step + 1) / n_warmup
+    progress = (step - n_warmup) / max(1, n_steps - n_warmup)
+    return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

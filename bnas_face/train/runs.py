@@ -1,0 +1,116 @@
+"""Run folders: begin one, go on with one, and never destroy one unasked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from bnas_face.config import ModelConfig, TrainConfig
+from bnas_face.errors import CheckpointError, ConfigError
+from bnas_face.models import saved
+
+MACHINE_FIELDS = frozenset({"devices", "threads", "checkpoint_minutes"})
+
+
+def is_finished(run_dir: Path) -> bool:
+    """Whether the training of a run folder has ended."""
+    return (run_dir / saved.WEIGHTS).exists()
+
+
+def is_begun(run_dir: Path) -> bool:
+    """Whether a training has been begun in the folder."""
+    return (run_dir / saved.CONFIG).exists()
+
+
+def begin(
+    config: TrainConfig, run_dir: Path, *, resume: bool, overwrite: bool, given: Collection[str] = ()
+) -> TrainConfig:
+    """Decide what a call of ``train`` does with an existing folder, and with which settings.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        As asked for now.
+    run_dir : Path
+    resume : bool
+        Go on with an unfinished run, with the settings it was begun with; begin where there is none.
+    overwrite : bool
+        Delete what the folder holds and begin again.
+    given : collection of str
+        Settings the user typed; on resume they must equal the saved ones (but those of the machine).
+
+    Returns
+    -------
+    TrainConfig
+        What to train with.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder holds a finished run, or an unfinished one and neither `resume` nor `overwrite` is asked for.
+    ConfigError
+        If both are asked for, or a given setting differs from the one the run was begun with.
+    """
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite contradict each other. Give one of them.")
+    if _is_helper_process():
+        return from_json(saved.load_config(run_dir)) if resume and is_begun(run_dir) else config
+    if overwrite:
+        _clear(run_dir)
+        return config
+    if is_finished(run_dir):
+        raise CheckpointError(f"Run '{run_dir}' is finished. Choose another --name, or --overwrite to train it again.")
+    if not is_begun(run_dir):
+        return config
+    if not resume:
+        raise CheckpointError(
+            f"Run '{run_dir}' was begun and is not finished. Add --resume to go on, or --overwrite to begin again."
+        )
+    return _merged(from_json(saved.load_config(run_dir)), config, given)
+
+
+def _is_helper_process() -> bool:
+    """Whether this is one of the further processes that a multi-device training starts with the same command."""
+    return int(os.environ.get("LOCAL_RANK", "0")) > 0
+
+
+def _clear(run_dir: Path) -> None:
+    if run_dir.exists() and not is_begun(run_dir) and any(run_dir.iterdir()):
+        raise CheckpointError(
+            f"'{run_dir}' is no run folder (no {saved.CONFIG}); it is left alone. Choose another --name."
+        )
+    shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def _merged(before: TrainConfig, now: TrainConfig, given: Collection[str]) -> TrainConfig:
+    old, new = _flat(before), _flat(now)
+    for name in sorted(set(given) & set(old) - MACHINE_FIELDS):
+        if old[name] != new[name] and new[name] not in (None, "auto"):
+            option = name.replace("_", "-")
+            raise ConfigError(
+                f"--{option} is '{new[name]}', but run '{before.name}' was begun with '{old[name]}'. "
+                "Leave it out to go on, or train under a new --name."
+            )
+    return replace(before, **{name: new[name] for name in MACHINE_FIELDS & set(given)})
+
+
+def _flat(config: TrainConfig) -> dict[str, Any]:
+    values = asdict(config)
+    return {**values.pop("model"), **values}
+
+
+def from_json(info: Mapping[str, Any]) -> TrainConfig:
+    """The `TrainConfig` of a ``config.json``; raises `CheckpointError` if a setting is unknown or out of range."""
+    known = {field.name for field in fields(TrainConfig)}
+    values = {name: value for name, value in info.items() if name in known}
+    values["exclude_names_of"] = tuple(values.get("exclude_names_of", ()))
+    try:
+        return TrainConfig(**{**values, "model": ModelConfig(**info["model"])})
+    except (ConfigError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{saved.CONFIG} of run '{info.get('name')}' has a setting that cannot be used: {error}"
+        ) from error

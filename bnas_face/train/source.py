@@ -1,0 +1,155 @@
+"""What a run is trained on: the dataset without the people it must not know, split and decoded."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnas_face import tables
+from bnas_face.config import TrainConfig
+from bnas_face.data import datasets, loader
+from bnas_face.data.images import FaceImages
+from bnas_face.errors import ConfigError, DatasetError
+from bnas_face.train import development
+
+TEST_ONLY = frozenset(
+    {"agedb", "agedb_30", "calfw", "cplfw", "lfw_dev", "cfp_ff", "cfp_fp", "demo_lfw", "demo_cfp", "demo_agedb"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """Decoded images of a run.
+
+    Attributes
+    ----------
+    pixels : ndarray of uint8, shape (n_images, size_px, size_px, 3)
+    labels : ndarray of int64, shape (n_images,)
+    n_identities : int
+    development_pixels : ndarray of uint8, shape (n_development, size_px, size_px, 3)
+        Empty without held-out identities.
+    development_pairs : DevelopmentPairs or None
+    provenance : dict
+        JSON values for ``config.json``.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    n_identities: int
+    development_pixels: NDArray[np.uint8]
+    development_pairs: development.DevelopmentPairs | None
+    provenance: dict[str, Any]
+
+
+def refuse_test_protocol(dataset: str) -> None:
+    """Raise `ConfigError` if `dataset` names a test protocol; a network must not be trained on what it is tested on."""
+    name = dataset.partition(":")[0]
+    protocols = set(tables_of_protocols()) - set(datasets.names())
+    if name in TEST_ONLY | protocols:
+        trainable = ", ".join(known for known in datasets.names() if known not in TEST_ONLY)
+        raise ConfigError(f"'{name}' is a test protocol and cannot be trained on. Choose a training set: {trainable}.")
+
+
+def tables_of_protocols() -> tuple[str, ...]:
+    """Names of the protocol cards that are installed."""
+    from importlib import resources
+
+    cards = resources.files("bnas_face.protocols").iterdir()
+    return tuple(sorted(card.name.removesuffix(".toml") for card in cards if card.name.endswith(".toml")))
+
+
+def select(config: TrainConfig) -> FaceImages:
+    """Open the dataset, leave out unknown and excluded people and those with few images.
+
+    Raises
+    ------
+    ConfigError
+        If a test protocol is named.
+    DatasetError
+        If the set is absent, or fewer than two identities are left.
+    """
+    refuse_test_protocol(config.dataset)
+    images = datasets.load(config.dataset)
+    for other in config.exclude_names_of:
+        images = _excluded(images, other)
+    images = images.select_identities(images.images_per_identity() >= config.min_images)
+    if images.n_identities < 2:
+        raise DatasetError(
+            f"Dataset '{config.dataset}' has {images.n_identities} identities with {config.min_images} or more images; "
+            "training needs two. Lower --min-images or use a larger set."
+        )
+    return images
+
+
+def _excluded(images: FaceImages, other: str) -> FaceImages:
+    from bnas_face.data.overlap import exclude_names_of
+
+    return exclude_names_of(images, datasets.load(other))
+
+
+def prepare(config: TrainConfig, *, progress: loader.Progress | None = None) -> TrainingData:
+    """Select, split and decode what `config` names.
+
+    Raises
+    ------
+    ConfigError, DatasetError
+        See `select`, `development.split`, `development.draw_pairs`, `loader.decode_all`.
+    """
+    images = select(config)
+    training, held, pairs = images, None, None
+    if config.development_share > 0:
+        training, held = development.split(images, config.development_share, seed=config.seed)
+        pairs = development.draw_pairs(held.labels, config.development_pairs, seed=config.seed)
+    size_px = config.model.size_px
+    empty = np.empty((0, size_px, size_px, 3), np.uint8)
+    return TrainingData(
+        pixels=loader.decode_all(training, size_px, progress=progress),
+        labels=training.labels,
+        n_identities=training.n_identities,
+        development_pixels=empty if held is None else loader.decode_all(held, size_px),
+        development_pairs=pairs,
+        provenance=_provenance(config, training, held),
+    )
+
+
+def _provenance(config: TrainConfig, training: FaceImages, held: FaceImages | None) -> dict[str, Any]:
+    return {
+        "dataset": training.name,
+        "content_hash": training.content_hash,
+        "exclude_names_of": list(config.exclude_names_of),
+        "min_images": config.min_images,
+        "n_images": len(training),
+        "n_identities": training.n_identities,
+        "n_development_images": 0 if held is None else len(held),
+        "n_development_identities": 0 if held is None else held.n_identities,
+        "source": {key: value for key, value in training.provenance.items() if _is_json(value)},
+    }
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def protocols_for(config: TrainConfig) -> list[str]:
+    """Protocols to test a run on: those of the sets whose people it does not know, else the rendered ones or LFW."""
+    known = tables_of_protocols()
+    wanted = config.exclude_names_of or (("demo",) if config.dataset == "demo" else ("lfw", "cfp"))
+    found = [name for name in known for other in wanted if name == other or name.startswith(f"{other}_")]
+    return [name for name in found if name != "lfw_dev" and name != config.dataset] or ["demo_lfw"]
+
+
+def check_names(config: TrainConfig) -> None:
+    """Raise `UnknownNameError` early, before images are decoded, if a name is mistyped."""
+    from bnas_face import models
+
+    tables.check_known("head", config.head, tables.names(models.HEADS))
+    tables.check_known("backbone", config.model.backbone, tables.names(models.BACKBONES))
+    tables.check_known("binarizer", config.model.binarizer, tables.names(models.BINARIZERS))
