@@ -1,1 +1,1 @@
-"""TODO one line: what this room is for."""
+"""Results on disk in, one self-contained page and the tables of a paper out. Reads files only, never torch."""

@@ -1,0 +1,384 @@
+"""The geometry of the figures: where every tick, line and mark stands, in percent of the plot area.
+
+A plot area is stretched by the page to whatever width it has, so positions are percentages (x from the left, y from the
+top) and text keeps its size on a phone. Nothing here knows HTML.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, median
+
+from bnas_face.report.results import Comparison, Histogram, Model, Outcome
+
+_DASHES = ("", "7 4", "2 3", "9 3 2 3", "12 3", "5 2 1 2")
+_RATE_TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99)
+_RATE_GRID = (
+    1e-6,
+    1e-5,
+    1e-4,
+    1e-3,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.3,
+    0.4,
+    0.5,
+    0.6,
+    0.7,
+    0.8,
+    0.9,
+    0.95,
+    0.99,
+)
+_RATE_CEILINGS = (0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999)
+_FAR_OFF = 200.0  # percent; outside every plot area, where the page clips it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """How a model looks in every figure and table: colour by bits, and a shape, so that colour is never alone.
+
+    Attributes
+    ----------
+    css : str
+        Colour class: ``fp``, ``w1a32``, ``w1a1`` or ``other``.
+    shape : str
+        ``circle``, ``square``, ``diamond`` or ``triangle``.
+    dash : str
+        SVG dash pattern; differs between the models of one colour.
+    bits : str
+        ``W1A1``, ``W1A32``, …, or ``bits unknown``.
+    """
+
+    css: str
+    shape: str
+    dash: str
+    bits: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A position on an axis in percent and its label (empty for a grid line only)."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GapRow:
+    """A row of the forest plot; positions in percent, None where the interval is undefined."""
+
+    comparison: Comparison
+    mark: Mark
+    at: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forest:
+    """Gaps of all comparisons on one axis."""
+
+    rows: tuple[GapRow, ...]
+    ticks: tuple[Tick, ...]
+    zero: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dot:
+    """A marked point of a curve with an interval along y (`low`, `high`: percent from the top, or None)."""
+
+    x: float
+    y: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A model's curve: vertex i of `path` is point i of the measured curve."""
+
+    model: int
+    mark: Mark
+    path: str
+    dots: tuple[Dot, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePlot:
+    """A DET or ROC plot of one protocol; left of `supported` the impostor pairs are too few to say anything."""
+
+    kind: str
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    supported: float
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """The score histograms of one model: closed areas, label positions, and its threshold (a band over the folds)."""
+
+    model: int
+    mark: Mark
+    genuine: str
+    impostor: str
+    genuine_label: float
+    impostor_label: float
+    threshold: float | None
+    threshold_low: float | None
+    threshold_high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScorePlot:
+    """Histograms of a twin and a binarized model on one score axis; `shared` is the twin's threshold through both."""
+
+    ticks: tuple[Tick, ...]
+    panels: tuple[Panel, ...]
+    shared: float | None
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A map from values to percent: `transform` of `low` is 0, of `high` is 100."""
+
+    low: float
+    high: float
+    transform: Callable[[float], float]
+
+    def at(self, value: float) -> float:
+        """Position of a value in percent, two decimals; far outside where the transform is undefined."""
+        try:
+            start, end = self.transform(self.low), self.transform(self.high)
+            return round(max(-_FAR_OFF, min(_FAR_OFF, 100 * (self.transform(value) - start) / (end - start))), 2)
+        except (ValueError, ArithmeticError):
+            return -_FAR_OFF if value <= self.low else _FAR_OFF
+
+    def ticks(
+        self, values: Sequence[float], labelled: Sequence[float], text: Callable[[float], str]
+    ) -> tuple[Tick, ...]:
+        """Ticks of the values within the scale; those not in `labelled` are grid lines only."""
+        within = [value for value in values if self.low <= value <= self.high]
+        return tuple(Tick(self.at(value), text(value) if value in labelled else "") for value in within)
+
+
+def marks(models: Sequence[Model]) -> list[Mark]:
+    """The mark of every model: colour and shape by its bits, dash by its order among those of the same bits."""
+    seen: dict[str, int] = {}
+    found = []
+    for model in models:
+        css, shape = _style(model.weight_bits, model.activation_bits)
+        nth = seen.setdefault(css, 0)
+        seen[css] += 1
+        found.append(Mark(css=css, shape=shape, dash=_DASHES[nth % len(_DASHES)], bits=bits_label(model)))
+    return found
+
+
+def bits_label(model: Model) -> str:
+    """``W1A1`` for 1-bit weights and 1-bit activations; ``bits unknown`` where the model does not say."""
+    if model.weight_bits is None or model.activation_bits is None:
+        return "bits unknown"
+    return f"W{model.weight_bits}A{model.activation_bits}"
+
+
+def _style(weight_bits: int | None, activation_bits: int | None) -> tuple[str, str]:
+    if weight_bits is None or activation_bits is None:
+        return "other", "triangle"
+    if min(weight_bits, activation_bits) >= 16:
+        return "fp", "circle"
+    known = {(1, 32): ("w1a32", "square"), (1, 1): ("w1a1", "diamond")}
+    return known.get((weight_bits, activation_bits), ("other", "triangle"))
+
+
+def forest(comparisons: Sequence[Comparison], marks_of: dict[str, Mark]) -> Forest | None:
+    """The forest plot of accuracy gaps (binarized − twin, fractions), or None where no gap is known."""
+    drawn = [entry for entry in comparisons if entry.difference.value is not None]
+    if not drawn:
+        return None
+    ends = [0.0] + [
+        v for e in drawn for v in (e.difference.value, e.difference.low, e.difference.high) if v is not None
+    ]
+    margin = max(0.06 * (max(ends) - min(ends)), 0.0005)
+    scale = Scale(min(ends) - margin, max(ends) + margin, float)
+    rows = tuple(
+        GapRow(
+            comparison=entry,
+            mark=marks_of[entry.model],
+            at=scale.at(entry.difference.value or 0.0),
+            low=None if entry.difference.low is None else scale.at(entry.difference.low),
+            high=None if entry.difference.high is None else scale.at(entry.difference.high),
+        )
+        for entry in drawn
+    )
+    steps = round_steps(scale.low, scale.high, 6)
+    labels = scale.ticks(steps, steps, lambda value: f"{100 * value:.4g}".replace("-", "−"))
+    return Forest(rows=rows, ticks=labels, zero=scale.at(0.0))
+
+
+def round_steps(low: float, high: float, at_most: int) -> list[float]:
+    """Round numbers between `low` and `high`, at most `at_most` + 1 of them: 1, 2 or 5 × a power of ten apart."""
+    raw = (high - low) / at_most
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * (1 - 1e-9))
+    first = math.ceil(low / step - 1e-9)
+    return [round(step * k, 12) for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def det(outcomes: Sequence[tuple[int, Outcome]], mark_list: Sequence[Mark]) -> CurvePlot | None:
+    """DET curves (FNMR over FMR on normal-deviate axes) of the models of one protocol; the mark stands at the EER.
+
+    The FMR axis ends at a quarter of 1 / n_impostor; below 1 / n_impostor the data say nothing.
+    """
+    drawn = [(index, entry) for index, entry in outcomes if entry.curve is not None and entry.n_impostor > 0]
+    if not drawn:
+        return None
+    n_impostor, n_genuine = (max(getattr(entry, key) for _, entry in drawn) for key in ("n_impostor", "n_genuine"))
+    deviate = NormalDist().inv_cdf
+    x = Scale(0.25 / n_impostor, 0.5, deviate)
+    ceiling = next(limit for limit in (*_RATE_CEILINGS, 0.9999) if limit >= min(0.9999, _largest_fnmr(drawn)))
+    y = Scale(min(0.25 / max(n_genuine, 1), ceiling / 4), ceiling, deviate)
+    lines = tuple(
+        Line(
+            model=index,
+            mark=mark_list[index],
+            path=_path(entry.curve.fmr, entry.curve.fnmr, x, y) if entry.curve else "",
+            dots=() if entry.eer.value is None else (_dot(x, y, entry.eer.value, entry.eer.value, None, None),),
+        )
+        for index, entry in drawn
+    )
+    return CurvePlot(
+        kind="det",
+        x_ticks=x.ticks(_RATE_GRID, _RATE_TICKS, _rate_label),
+        y_ticks=y.ticks(_RATE_GRID, _RATE_TICKS if ceiling > 0.05 else _RATE_GRID, _rate_label),
+        supported=x.at(1 / n_impostor),
+        lines=lines,
+    )
+
+
+def roc(outcomes: Sequence[tuple[int, Outcome]], mark_list: Sequence[Mark]) -> CurvePlot | None:
+    """ROC curves (TAR over log FMR); marks with intervals stand at the FMR targets the data support."""
+    drawn = [(index, entry) for index, entry in outcomes if entry.curve is not None and entry.n_impostor > 0]
+    if not drawn:
+        return None
+    n_impostor = max(entry.n_impostor for _, entry in drawn)
+    x = Scale(0.5 / n_impostor, 1.0, math.log10)
+    floor = math.floor(10 * (1 - _largest_fnmr(drawn)) + 1e-9) / 10
+    y = Scale(max(0.0, min(floor, 0.9)), 1.0, float)
+    decades = [10.0**-k for k in range(7, -1, -1)]
+    steps = round_steps(y.low, y.high, 5)
+    lines = tuple(
+        Line(
+            model=index,
+            mark=mark_list[index],
+            path=_path(entry.curve.fmr, [1 - v for v in entry.curve.fnmr], x, y) if entry.curve else "",
+            dots=tuple(
+                _dot(x, y, target.fmr_achieved, target.tar.value, target.tar.low, target.tar.high)
+                for target in entry.tar_at_fmr
+                if target.fmr_achieved and target.tar.value is not None
+            ),
+        )
+        for index, entry in drawn
+    )
+    return CurvePlot(
+        kind="roc",
+        x_ticks=x.ticks(decades, decades, _rate_label),
+        y_ticks=y.ticks(steps, steps, _rate_label),
+        supported=x.at(1 / n_impostor),
+        lines=lines,
+    )
+
+
+def _largest_fnmr(drawn: Sequence[tuple[int, Outcome]]) -> float:
+    """The largest FNMR of any curve where its impostor pairs still support the FMR."""
+    return max(
+        (
+            fnmr
+            for _, entry in drawn
+            if entry.curve is not None
+            for fmr, fnmr in zip(entry.curve.fmr, entry.curve.fnmr, strict=True)
+            if fmr >= 1 / entry.n_impostor
+        ),
+        default=0.5,
+    )
+
+
+def _path(xs: Sequence[float], ys: Sequence[float], x: Scale, y: Scale) -> str:
+    pairs = (f"{x.at(u):g} {100 - y.at(v):.5g}" for u, v in zip(xs, ys, strict=True))
+    return "M" + "L".join(pairs)
+
+
+def _dot(x: Scale, y: Scale, u: float, v: float, low: float | None, high: float | None) -> Dot:
+    def top(value: float | None) -> float | None:
+        return None if value is None else round(100 - y.at(value), 2)
+
+    return Dot(x=x.at(u), y=round(100 - y.at(v), 2), low=top(low), high=top(high))
+
+
+def _rate_label(value: float) -> str:
+    return f"{100 * value:.6g}"
+
+
+def scores(twin: tuple[int, Outcome] | None, own: tuple[int, Outcome], mark_list: Sequence[Mark]) -> ScorePlot | None:
+    """Score histograms, the twin's above the binarized model's, on one axis; None where the model has no histogram."""
+    shown = [
+        (i, o, o.histogram) for i, o in ([twin] if twin else []) + [own] if o.histogram and sum(o.histogram.genuine)
+    ]
+    if not shown or shown[-1][0] != own[0]:
+        return None
+    low, high = min(h.edges[0] for *_, h in shown), max(h.edges[-1] for *_, h in shown)
+    if not low < high:
+        return None
+    scale = Scale(low, high, float)
+    panels = tuple(_panel(index, entry, hist, scale, mark_list[index]) for index, entry, hist in shown)
+    steps = round_steps(low, high, 6)
+    ticks = scale.ticks(steps, steps, lambda value: f"{value:.4g}".replace("-", "−"))
+    return ScorePlot(ticks=ticks, panels=panels, shared=panels[0].threshold if len(panels) == 2 else None)
+
+
+def _panel(index: int, entry: Outcome, histogram: Histogram, scale: Scale, mark: Mark) -> Panel:
+    shares = [_shares(counts, histogram.edges) for counts in (histogram.genuine, histogram.impostor)]
+    top = max(max(values) for values in shares) or 1.0
+    areas = [_area(values, histogram.edges, scale, top) for values in shares]
+    peaks = [scale.at(_centre(values, histogram.edges)) for values in shares]
+    known = sorted(entry.thresholds)
+    return Panel(
+        model=index,
+        mark=mark,
+        genuine=areas[0],
+        impostor=areas[1],
+        genuine_label=peaks[0],
+        impostor_label=peaks[1],
+        threshold=scale.at(median(known)) if known else None,
+        threshold_low=scale.at(known[0]) if known else None,
+        threshold_high=scale.at(known[-1]) if known else None,
+    )
+
+
+def _shares(counts: Sequence[float], edges: Sequence[float]) -> list[float]:
+    """Share of the pairs per unit of score in each bin."""
+    total = sum(counts) or 1.0
+    return [
+        count / total / max(right - left, 1e-12) for count, left, right in zip(counts, edges, edges[1:], strict=False)
+    ]
+
+
+def _area(shares: Sequence[float], edges: Sequence[float], scale: Scale, top: float) -> str:
+    """A closed staircase that fills 86 % of the height at the largest share."""
+    steps = [
+        f"V{100 - 86 * share / top:.2f}H{scale.at(right):g}" for share, right in zip(shares, edges[1:], strict=True)
+    ]
+    return f"M{scale.at(edges[0]):g} 100" + "".join(steps) + "V100Z"
+
+
+def _centre(shares: Sequence[float], edges: Sequence[float]) -> float:
+    """Mean score of a histogram."""
+    total = sum(shares) or 1.0
+    return sum(share * (left + right) / 2 for share, left, right in zip(shares, edges, edges[1:], strict=False)) / total

@@ -1,0 +1,248 @@
+"""One self-contained ``report.html``: no network, no server; everything that came from a file is escaped."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pandas as pd
+
+from bnas_face import __version__
+from bnas_face.files import write_text
+from bnas_face.report import failures, figures, numbers, results, tables, verdict
+
+PAGE_NAME = "report.html"
+_CURVE_DIGITS = 6
+
+
+def write(folder: Path) -> Path:
+    """Write ``report.html``, ``tables.md`` and ``tables.tex`` of a report folder from its ``result.json``.
+
+    ``pairs.csv`` and ``images/`` are used where they exist. Returns the path of the page.
+
+    Raises
+    ------
+    ReportError
+        If ``result.json`` or ``pairs.csv`` is absent, damaged or lacks a field; names the file and the field.
+    """
+    result = results.load(folder)
+    marks = figures.marks(result.models)
+    page = render(result, failures.read_pairs(folder), folder)
+    write_text(folder / "tables.md", tables.markdown(result, marks))
+    write_text(folder / "tables.tex", tables.latex(result, marks))
+    write_text(folder / PAGE_NAME, page)
+    return folder / PAGE_NAME
+
+
+def render(result: results.Result, pairs: pd.DataFrame | None, folder: Path) -> str:
+    """The page as text; `folder` is where images are looked for and what the page is named after."""
+    import jinja2
+
+    style, script = _template("report.css"), _template("report.js")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_template),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    marks = figures.marks(result.models)
+    found = tables.rows(result, marks)
+    return environment.get_template("report.html.j2").render(
+        style=style,
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        data=_script_json(_page_data(result)),
+        number=numbers,
+        version=__version__,
+        name=folder.resolve().name,
+        result=result,
+        marks=marks,
+        index={model.id: place for place, model in enumerate(result.models)},
+        rows=found,
+        tar_rows=tables.tar_rows(found),
+        notes=tables.notes(found),
+        verdicts=verdict.verdicts(result),
+        forest=figures.forest(result.comparisons, {m.id: mark for m, mark in zip(result.models, marks, strict=True)}),
+        curves=[_curves(protocol, result, marks) for protocol in result.protocols],
+        scores=[plot for protocol in result.protocols for plot in _scores(protocol, result, marks, pairs)],
+        gallery=failures.gallery(result, pairs, folder),
+        provenance=_provenance(result),
+        sections=_SECTIONS,
+    )
+
+
+_SECTIONS = (
+    ("verdict", "Verdict"),
+    ("comparison", "Comparison"),
+    ("curves", "Error curves"),
+    ("scores", "Scores"),
+    ("failures", "Failures"),
+    ("tar", "TAR at FMR"),
+    ("provenance", "Provenance"),
+)
+
+
+def _template(name: str) -> str:
+    return (resources.files("bnas_face.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _script_json(content: Any) -> str:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _page_data(result: results.Result) -> dict[str, Any]:
+    """What the page's script needs: names, twins, and the points of every curve for the read-out."""
+    index = {model.id: place for place, model in enumerate(result.models)}
+    places = {protocol.name: place for place, protocol in enumerate(result.protocols)}
+    twins = {c.model: c.twin for c in result.comparisons} | {m.id: m.twin for m in result.models if m.twin in index}
+    curves = {
+        f"{places[entry.protocol]}-{index[entry.model]}": {
+            "threshold": [round(v, _CURVE_DIGITS) for v in entry.curve.threshold],
+            "fmr": [round(v, _CURVE_DIGITS) for v in entry.curve.fmr],
+            "fnmr": [round(v, _CURVE_DIGITS) for v in entry.curve.fnmr],
+            "n_impostor": entry.n_impostor,
+            "n_genuine": entry.n_genuine,
+        }
+        for entry in result.outcomes
+        if entry.curve
+    }
+    return {
+        "models": [model.id for model in result.models],
+        "twins": [index[twins[model.id]] if model.id in twins else None for model in result.models],
+        "curves": curves,
+    }
+
+
+def _entries(protocol: results.Protocol, result: results.Result) -> list[tuple[int, results.Outcome]]:
+    """Outcomes of a protocol with the place of their model, in the order of the models."""
+    found = ((place, result.outcome(protocol.name, model.id)) for place, model in enumerate(result.models))
+    return [(place, outcome) for place, outcome in found if outcome is not None]
+
+
+def _curves(protocol: results.Protocol, result: results.Result, marks: Sequence[figures.Mark]) -> dict[str, Any]:
+    entries = _entries(protocol, result)
+    return {
+        "protocol": protocol,
+        "entries": entries,
+        "without": [result.models[place].id for place, entry in entries if entry.curve is None],
+        "plots": [plot for plot in (figures.det(entries, marks), figures.roc(entries, marks)) if plot],
+    }
+
+
+def _scores(
+    protocol: results.Protocol, result: results.Result, marks: Sequence[figures.Mark], pairs: pd.DataFrame | None
+) -> list[dict[str, Any]]:
+    """A histogram figure per binarized model with its twin, then one per model that is in none of these."""
+    entries = dict(_entries(protocol, result))
+    index = {model.id: place for place, model in enumerate(result.models)}
+    couples: list[tuple[int | None, int]] = [
+        (index[c.twin], index[c.model]) for c in result.comparisons if c.protocol == protocol.name
+    ]
+    shown = {place for couple in couples for place in couple}
+    couples += [(None, place) for place in entries if place not in shown]
+    return [
+        _score_figure(protocol, result, marks, pairs, entries, twin, own) for twin, own in couples if own in entries
+    ]
+
+
+def _score_figure(
+    protocol: results.Protocol,
+    result: results.Result,
+    marks: Sequence[figures.Mark],
+    pairs: pd.DataFrame | None,
+    entries: dict[int, results.Outcome],
+    twin: int | None,
+    own: int,
+) -> dict[str, Any]:
+    other = entries.get(twin) if twin is not None else None
+    plot = figures.scores((twin, other) if twin is not None and other else None, (own, entries[own]), marks)
+    return {
+        "protocol": protocol,
+        "own": own,
+        "twin": twin if plot and len(plot.panels) == 2 else None,
+        "plot": plot,
+        "drift": _drift(entries[own], other, pairs),
+    }
+
+
+def _drift(own: results.Outcome, twin: results.Outcome | None, pairs: pd.DataFrame | None) -> str:
+    """What the twin's threshold does when it is applied unchanged to the binarized model, as a sentence."""
+    if twin is None or not twin.thresholds or not own.thresholds:
+        return ""
+    if pairs is None:
+        return f"What the twin's threshold would do here is not known: {failures.PAIRS_NAME} is not beside this report."
+    shared, fitted = median(twin.thresholds), median(own.thresholds)
+    moved = failures.rates_at(pairs, own.protocol, own.model, shared)
+    kept = failures.rates_at(pairs, own.protocol, own.model, fitted)
+    if moved is None or kept is None:
+        return ""
+    fmr = [numbers.rate(value, own.n_impostor) for value in (kept[0], moved[0])]
+    fnmr = [numbers.rate(value, own.n_genuine) for value in (kept[1], moved[1])]
+    return (
+        f"With its own threshold ({numbers.score(fitted)}) the FMR is {fmr[0]} % and the FNMR {fnmr[0]} %; with the"
+        f" twin's ({numbers.score(shared)}), applied unchanged, FMR {fmr[1]} % and FNMR {fnmr[1]} %."
+    )
+
+
+def _provenance(result: results.Result) -> dict[str, Any]:
+    """What section 7 lists: everything in the file that is not drawn elsewhere, as pairs of name and text."""
+    raw = result.raw
+    return {
+        "seed": raw.get("seed"),
+        "package_version": dict(_flat(raw.get("versions"))).get("bnas_face", __version__),
+        "versions": _flat(raw.get("versions")),
+        "environment": _flat(raw.get("environment")),
+        "models": [
+            {
+                "model": model,
+                "facts": _flat({key: model.raw.get(key) for key in _MODEL_FACTS}),
+                "preprocessing": _flat(model.raw.get("preprocessing")),
+                "training": _flat(model.raw.get("training")),
+            }
+            for model in result.models
+        ],
+        "protocols": [
+            {
+                "protocol": protocol,
+                "facts": _flat({key: protocol.raw.get(key) for key in _PROTOCOL_FACTS}),
+                "n_failed": [
+                    (o.model, numbers.count(o.n_failed)) for o in result.outcomes if o.protocol == protocol.name
+                ],
+            }
+            for protocol in result.protocols
+        ],
+    }
+
+
+_MODEL_FACTS = ("source", "backbone", "binarizer", "n_binary_parameters", "size_px", "embedding_dim", "weights_sha256")
+_PROTOCOL_FACTS = ("dataset", "version", "scheme", "n_folds", "pairs_sha256", "images_hash")
+
+
+def _flat(content: Any) -> list[tuple[str, str]]:
+    """The fields of an object as (name, text), nested names joined by dots; null as "unknown"."""
+    if not isinstance(content, dict):
+        return [] if content is None else [("", _text(content))]
+    found: list[tuple[str, str]] = []
+    for key, value in content.items():
+        if isinstance(value, dict):
+            found += [(f"{key}.{name}".rstrip("."), text) for name, text in _flat(value)]
+        else:
+            found.append((str(key), _text(value)))
+    return found
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, list):
+        return ", ".join(_text(member) for member in value) or "none"
+    return str(value)

@@ -1,0 +1,218 @@
+"""The tables of a report, once as rows and then as Markdown and LaTeX (booktabs)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bnas_face.report import numbers
+from bnas_face.report.figures import Mark
+from bnas_face.report.results import Comparison, Model, Outcome, Protocol, Result, Tar
+from bnas_face.report.verdict import holm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A model on a protocol, beside the gap to its full-precision twin where it has one."""
+
+    index: int
+    model: Model
+    protocol: Protocol
+    mark: Mark
+    outcome: Outcome
+    comparison: Comparison | None
+    p_holm: float | None
+
+    @property
+    def n(self) -> int:
+        """Pairs that were compared."""
+        return self.outcome.n_pairs
+
+
+@dataclass(frozen=True, kw_only=True)
+class TarRow:
+    """TAR of a model on a protocol at one FMR target."""
+
+    row: Row
+    tar: Tar
+
+
+def rows(result: Result, marks: Sequence[Mark]) -> list[Row]:
+    """Comparison rows: by protocol; each full-precision twin is followed by its binarized models."""
+    order = {name: place for place, name in enumerate(_families(result.models))}
+    index = {model.id: place for place, model in enumerate(result.models)}
+    gaps = {(c.protocol, c.model): (c, p) for c, p in zip(result.comparisons, _holm(result), strict=True)}
+    found = []
+    for protocol in result.protocols:
+        entries = [entry for entry in result.outcomes if entry.protocol == protocol.name]
+        for entry in sorted(entries, key=lambda entry: order[entry.model]):
+            comparison, p_holm = gaps.get((entry.protocol, entry.model), (None, None))
+            place = index[entry.model]
+            found.append(
+                Row(
+                    index=place,
+                    model=result.models[place],
+                    protocol=protocol,
+                    mark=marks[place],
+                    outcome=entry,
+                    comparison=comparison,
+                    p_holm=p_holm,
+                )
+            )
+    return found
+
+
+def tar_rows(found: Sequence[Row]) -> list[TarRow]:
+    """One row per protocol, model and FMR target."""
+    return [TarRow(row=row, tar=tar) for row in found for tar in row.outcome.tar_at_fmr]
+
+
+def _holm(result: Result) -> list[float | None]:
+    return holm([comparison.p_value for comparison in result.comparisons])
+
+
+def _families(models: Sequence[Model]) -> list[str]:
+    """Model ids, each followed by the models whose twin it is; models without a relation in their own order."""
+    known = {model.id for model in models}
+    heads = [model.id for model in models if model.twin not in known or model.twin == model.id]
+    ordered = [name for head in heads for name in [head, *(m.id for m in models if m.twin == head and m.id != head)]]
+    ordered = list(dict.fromkeys(ordered))
+    return ordered + [model.id for model in models if model.id not in ordered]
+
+
+COMPARISON_HEAD = (
+    "Protocol", "Model", "Bits", "Accuracy %", "± std", "95 % interval", "Twin", "Gap, points", "Interval of the gap",
+    "p (Holm)", "EER %", "AUC", "Parameters", "File",
+)  # fmt: skip
+TAR_HEAD = (
+    "Protocol",
+    "Model",
+    "Bits",
+    "FMR target",
+    "TAR %",
+    "95 % interval",
+    "FMR achieved %",
+    "False matches",
+    "Threshold",
+)
+
+
+def comparison_cells(row: Row) -> list[str]:
+    """The cells of a row under `COMPARISON_HEAD`."""
+    outcome, gap = row.outcome, row.comparison.difference if row.comparison else None
+    return [
+        row.protocol.title,
+        row.model.id,
+        row.mark.bits,
+        numbers.percent(outcome.accuracy.value, row.n),
+        numbers.percent(outcome.accuracy_std, row.n),
+        numbers.span(outcome.accuracy.low, outcome.accuracy.high, row.n),
+        row.comparison.twin if row.comparison else numbers.MISSING,
+        numbers.points(gap.value, row.n) if gap else numbers.MISSING,
+        numbers.points_span(gap.low, gap.high, row.n) if gap else numbers.MISSING,
+        numbers.p_value(row.p_holm),
+        numbers.percent(outcome.eer.value, row.n),
+        numbers.area(outcome.auc.value, row.n),
+        numbers.short_count(row.model.n_parameters),
+        numbers.file_size(row.model.file_bytes),
+    ]
+
+
+def tar_cells(entry: TarRow) -> list[str]:
+    """The cells of a row under `TAR_HEAD`."""
+    tar, outcome = entry.tar, entry.row.outcome
+    refused = tar.refused is not None
+    matches = numbers.MISSING if tar.n_false_matches is None else f"{tar.n_false_matches:,} of {outcome.n_impostor:,}"
+    return [
+        entry.row.protocol.title,
+        entry.row.model.id,
+        entry.row.mark.bits,
+        numbers.fmr_target(tar.fmr_target),
+        "insufficient data" if refused else numbers.percent(tar.tar.value, outcome.n_genuine),
+        numbers.span(tar.tar.low, tar.tar.high, outcome.n_genuine),
+        numbers.rate(tar.fmr_achieved, outcome.n_impostor),
+        matches,
+        numbers.score(tar.threshold),
+    ]
+
+
+def notes(found: Sequence[Row]) -> list[str]:
+    """Sentences that name the convention, the ± and the intervals of the tables."""
+    if not found:
+        return []
+    stamps = sorted({row.outcome.convention for row in found})
+    methods = sorted({row.outcome.accuracy.method for row in found} - {""})
+    gaps = sorted({row.comparison.difference.method for row in found if row.comparison} - {""})
+    tests = sorted({row.comparison.p_method for row in found if row.comparison} - {""})
+    text = [
+        f"Convention: {', '.join(stamps)}.",
+        "Accuracy is the mean over the folds; ± is their standard deviation (ddof 0), not a standard error.",
+    ]
+    if methods:
+        text.append(f"Interval of the accuracy: {', '.join(methods)}.")
+    if gaps:
+        text.append(f"Gap = binarized − full-precision twin, in percentage points; its interval: {', '.join(gaps)}.")
+    if tests:
+        text.append(f"p: {', '.join(tests)}, Holm-corrected over all comparisons of this report.")
+    return text
+
+
+def markdown(result: Result, marks: Sequence[Mark]) -> str:
+    """Both tables as Markdown (pipes), with the notes between them."""
+    found = rows(result, marks)
+    parts = [
+        _markdown_table(COMPARISON_HEAD, [comparison_cells(row) for row in found]),
+        "\n".join(_markdown_text(note) for note in notes(found)),
+        _markdown_table(TAR_HEAD, [tar_cells(entry) for entry in tar_rows(found)]),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def latex(result: Result, marks: Sequence[Mark]) -> str:
+    """Both tables as LaTeX `tabular`s; needs ``\\usepackage{booktabs}``."""
+    found = rows(result, marks)
+    text = "\n".join("% " + _latex_text(note) for note in notes(found))
+    parts = [
+        text,
+        _latex_table(COMPARISON_HEAD, [comparison_cells(row) for row in found]),
+        _latex_table(TAR_HEAD, [tar_cells(entry) for entry in tar_rows(found)]),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _markdown_table(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    if not cells:
+        return ""
+    align = ["---" if place < 3 else "---:" for place in range(len(head))]
+    lines = [[_markdown_text(cell) for cell in line] for line in (head, *cells)]
+    lines.insert(1, align)
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _latex_table(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    if not cells:
+        return ""
+    columns = "l" * 3 + "r" * (len(head) - 3)
+    body = [" & ".join(_latex_text(cell) for cell in line) + r" \\" for line in cells]
+    rules = (r"\toprule", " & ".join(_latex_text(cell) for cell in head) + r" \\", r"\midrule")
+    return "\n".join([rf"\begin{{tabular}}{{{columns}}}", *rules, *body, r"\bottomrule", r"\end{tabular}"])
+
+
+def _one_line(text: str) -> str:
+    """Control characters and line ends become spaces: a name cannot break out of its cell."""
+    return re.sub(r"[\x00-\x1f\x7f\u2028\u2029]+", " ", text)
+
+
+def _markdown_text(text: str) -> str:
+    escaped = re.sub(r"([\\`*_\[\]|~])", r"\\\1", _one_line(text))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _latex_text(text: str) -> str:
+    known = {
+        "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+        "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": "$<$", ">": "$>$", "−": "$-$", "±": r"$\pm$",
+        "–": "--", "×": r"$\times$",
+    }  # fmt: skip
+    return "".join(known.get(character, character) for character in _one_line(text))
