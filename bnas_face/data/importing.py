@@ -1,7 +1,7 @@
 """Import a dataset of others: unpack safely, normalise its pair lists, check its counts, and only then show it.
 
-Everything is written to ``.<name>.importing`` beside the final place. Whenever the import is stopped, the next call goes on with
-the files that are complete; an earlier import stays usable until the new one replaces it in one rename.
+Everything is written to ``.<name>.importing`` beside the final place. Whenever the import is stopped, the next call
+goes on with the files that are complete; an earlier import stays usable until the new one takes its place by a rename.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def import_dataset(
         If the source or a pair list is absent, damaged, or not what the card promises; the earlier import is unchanged.
     """
     rules = rules_of(request.dataset)
-    name = library.check_name(request.name or request.dataset)
+    name = _target_name(request)
     with _only_one(name):
         _finish_interrupted(name)
         stage = data_root() / f".{name}.importing"
@@ -91,6 +91,18 @@ def import_dataset(
         write_json(stage / library.MANIFEST, manifest.to_json())
         _replace(name, stage)
     return manifest
+
+
+def _target_name(request: Request) -> str:
+    if request.dataset == "folder" and not request.name:
+        raise DatasetError("Give your images a name: --name NAME; they are then used as folder:NAME.")
+    if request.dataset != "folder" and request.name not in (None, request.dataset):
+        raise DatasetError(
+            f"Only 'folder' takes --name; '{request.dataset}' is always imported as '{request.dataset}'."
+        )
+    if request.dataset == "folder" and request.name in datasets.names():
+        raise DatasetError(f"'{request.name}' is the name of a known dataset; choose another --name.")
+    return library.check_name(request.name or request.dataset)
 
 
 def rules_of(dataset: str) -> ImportRules:
@@ -203,6 +215,7 @@ class _Content:
     size_px: int
     n_identities: int
     identity_level: int | None
+    identity_pattern: str | None
     reference: str | None
     pairs: dict[str, pd.DataFrame]
 
@@ -246,13 +259,13 @@ def _describe(root: Path, rules: ImportRules, quick_hash: str | None, reference:
         raise DatasetError(
             f"No images were found ({', '.join(sorted(folders.SUFFIXES))}). 'bnasface data where' shows the layout."
         )
-    level = rules.identity_level
     return _Content(
         image_ids=image_ids,
         content_hash=quick_hash or folders.content_hash(root, image_ids),
         size_px=folders.native_size(encoded.decode(folders.read_bytes(root, image_ids[0]), image_ids[0]), image_ids[0]),
-        n_identities=0 if level is None else len(folders.label_by_folder(image_ids, level)[1]),
-        identity_level=level,
+        n_identities=len(library.identities(image_ids, rules.identity_level, rules.identity_pattern)[1]),
+        identity_level=rules.identity_level,
+        identity_pattern=rules.identity_pattern,
         reference=reference,
         pairs={},
     )
@@ -300,6 +313,7 @@ def _refer_to_records(records: Path, stage: Path) -> _Content:
         size_px=size_px,
         n_identities=len(set(listing.labels.tolist())),
         identity_level=None,
+        identity_pattern=None,
         reference=str(records.resolve()),
         pairs={},
     )
@@ -310,7 +324,8 @@ def _manifest(
 ) -> Manifest:
     counts = (len(content.image_ids), content.n_identities)
     expected = datasets.card(request.dataset).expected
-    variant = next((variant for variant, known in expected.items() if known == counts), "other")
+    fitting = (variant for variant, (n_images, n) in expected.items() if n_images == counts[0] and n in (0, counts[1]))
+    variant = next(fitting, "other")
     return Manifest(
         name=name,
         variant=variant,
@@ -320,6 +335,7 @@ def _manifest(
         content_hash=content.content_hash,
         imported_from=origin,
         identity_level=content.identity_level,
+        identity_pattern=content.identity_pattern,
         identity_names_file=_names_file(rules, stage) if content.identity_level is not None else None,
         reference=content.reference,
     )
@@ -338,11 +354,12 @@ def _check_counts(request: Request, manifest: Manifest) -> None:
     if manifest.variant != "other" or not expected or request.allow_other_counts:
         return
     known = " or ".join(
-        f"{images:,} images of {people:,} identities ({variant})" for variant, (images, people) in expected.items()
+        f"{images:,} images{f' of {people:,} identities' if people else ''} ({variant})"
+        for variant, (images, people) in expected.items()
     )
     raise DatasetError(
-        f"'{request.source}' holds {manifest.n_images:,} images of {manifest.n_identities:,} identities; '{request.dataset}' has {known}. "
-        "Give the complete file, or add --allow-other-counts to import it as it is."
+        f"'{request.source}' holds {manifest.n_images:,} images of {manifest.n_identities:,} identities; "
+        f"'{request.dataset}' has {known}. Give the complete file, or add --allow-other-counts to import it as it is."
     )
 
 
@@ -354,7 +371,10 @@ def _check_pairs(request: Request, pairs: dict[str, pd.DataFrame], image_ids: Se
         missing = sorted(used - present)
         if not missing:
             continue
-        message = f"{len(missing):,} of {len(used):,} images in the pairs of '{protocol}' are not in '{request.source}', first '{missing[0]}'"
+        message = (
+            f"{len(missing):,} of {len(used):,} images in the pairs of '{protocol}' are not in '{request.source}', "
+            f"first '{missing[0]}'"
+        )
         if not request.allow_other_counts:
             raise DatasetError(f"{message}. Give the list that belongs to these images, or add --allow-other-counts.")
         tell(f"{message}.")

@@ -14,6 +14,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bnas_face.config import data_root
 from bnas_face.data.formats import folders
 from bnas_face.data.images import FaceImages
@@ -48,6 +51,8 @@ class Manifest:
         Which folder of an image id is the identity (0 = first); None: identities unknown.
     identity_names_file : str or None
         File below the set's folder whose line n is the name of identity n.
+    identity_pattern : str or None
+        Regular expression whose group 1 is the identity where ids are file names; used if `identity_level` is None.
     reference : str or None
         Folder of images, or ``.rec`` file, that stays where it is; None: ``images/``.
     """
@@ -61,6 +66,7 @@ class Manifest:
     imported_from: Mapping[str, str] = field(default_factory=dict)
     identity_level: int | None = 0
     identity_names_file: str | None = None
+    identity_pattern: str | None = None
     reference: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -83,7 +89,7 @@ class ImportRules:
         Files and folders given with ``--pairs`` → protocol name → table. None: the set has no pair lists.
     protocols : tuple of str
         Protocols the set can hold; a ``.bin`` becomes one of them.
-    identity_level : int or None
+    identity_level, identity_pattern : int or None, str or None
         See `Manifest`.
     identity_names_file : str or None
         See `Manifest`; used if that file was imported.
@@ -96,6 +102,7 @@ class ImportRules:
     protocols: tuple[str, ...] = ()
     identity_level: int | None = 0
     identity_names_file: str | None = None
+    identity_pattern: str | None = None
     by_reference: bool = False
 
 
@@ -114,6 +121,28 @@ def any_image(path: PurePosixPath) -> str | None:
     return str(path) if folders.is_image_name(path.name) else None
 
 
+def flat_name(path: PurePosixPath) -> str | None:
+    """A `place` rule for uniquely named files: the name alone; CALFW's and CPLFW's unaligned copies are left out."""
+    is_wanted = folders.is_image_name(path.name) and "images&landmarks" not in path.parts
+    return path.name if is_wanted else None
+
+
+def single_list(protocol: str, reader: str) -> PairReader:
+    """A `read_pairs` rule: one text file, read by the function `reader` of `pair_lists`; image paths become file names."""
+
+    def read(files: Sequence[Path]) -> dict[str, pd.DataFrame]:
+        from bnas_face.data.formats import pair_lists
+
+        if len(files) != 1 or not files[0].is_file():
+            raise DatasetError(f"'{protocol}' takes one --pairs, a text file; found {len(files)}.")
+        pairs = getattr(pair_lists, reader)(files[0])
+        for column in ("reference_id", "probe_id"):
+            pairs[column] = [PurePosixPath(image_id).name for image_id in pairs[column]]
+        return {protocol: pairs}
+
+    return read
+
+
 def folder_of(name: str) -> Path:
     """Folder of an imported set below the data root."""
     return data_root() / name
@@ -125,7 +154,7 @@ def is_imported(name: str) -> bool:
 
 
 def manifest(name: str) -> Manifest:
-    """Read and validate the manifest; `DatasetError` if the set is not imported, `FormatError` if the file is damaged."""
+    """Read and validate a manifest; `DatasetError` if the set is not imported, `FormatError` if it is damaged."""
     path = folder_of(name) / MANIFEST
     if not is_imported(name):
         raise DatasetError(f"Dataset '{name}' is not imported ('{path}' does not exist).")
@@ -191,11 +220,18 @@ def open_images(name: str, card: DatasetCard, under: str | None = None) -> FaceI
         image_ids=image_ids,
         labels=labels,
         identity_names=names,
-        content_hash=found.content_hash,
+        content_hash=folders.quick_hash(root, image_ids) if found.reference else found.content_hash,
         size_px=found.size_px,
         read=folders.FolderReader(root.resolve(), image_ids, found.size_px),
         provenance=provenance(found, card),
     )
+
+
+def open_whole(name: str, card: DatasetCard, argument: str | None) -> FaceImages:
+    """Open an imported set that has no splits; `DatasetError` for ``name:argument``."""
+    if argument:
+        raise DatasetError(f"Dataset '{name}' takes no argument, found '{name}:{argument}'.")
+    return open_images(name, card)
 
 
 def provenance(found: Manifest, card: DatasetCard) -> dict[str, Any]:
@@ -211,12 +247,18 @@ def provenance(found: Manifest, card: DatasetCard) -> dict[str, Any]:
     }
 
 
-def _identities(found: Manifest, image_ids: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
-    if found.identity_level is None:
-        import numpy as np
+def identities(
+    image_ids: Sequence[str], level: int | None, pattern: str | None
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Labels and identity names by folder, else by file name, else unknown (labels −1, no names)."""
+    if level is not None:
+        return folders.label_by_folder(image_ids, level)
+    found = folders.label_by_pattern(image_ids, pattern) if pattern else None
+    return found or (np.full(len(image_ids), -1, np.int64), ())
 
-        return np.full(len(image_ids), -1, np.int64), ()
-    labels, names = folders.label_by_folder(image_ids, found.identity_level)
+
+def _identities(found: Manifest, image_ids: tuple[str, ...]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    labels, names = identities(image_ids, found.identity_level, found.identity_pattern)
     if found.identity_names_file:
         names = _named(folder_of(found.name) / found.identity_names_file, names)
     return labels, names

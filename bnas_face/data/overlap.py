@@ -32,12 +32,14 @@ def exclude_names_of(images: FaceImages, other: FaceImages) -> FaceImages:
     Raises
     ------
     DatasetError
-        If `other` has no names of people (a ``.bin``), or nobody is left.
+        If either set has no names of people (a ``.bin``, CASIA's numbers), or nobody is left.
     """
-    if not any(normalised_name(name) for name in other.identity_names):
-        raise DatasetError(
-            f"Dataset '{other.name}' carries no names of people, so overlap with '{images.name}' cannot be told by name."
-        )
+    for unnamed in (images, other):
+        if not any(normalised_name(name) for name in unnamed.identity_names):
+            raise DatasetError(
+                f"Dataset '{unnamed.name}' carries no names of people, so who '{images.name}' and '{other.name}' share "
+                "cannot be told by name. Leave out --exclude-names-of and say so beside the result."
+            )
     shared = set(shared_names(images, other))
     keep = np.array([normalised_name(name) not in shared for name in images.identity_names], bool)
     if not keep.any():

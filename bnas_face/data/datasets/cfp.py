@@ -34,7 +34,8 @@ def _read_pairs(files: Sequence[Path]) -> dict[str, pd.DataFrame]:
     roots = [found.parent for file in files if file.is_dir() for found in sorted(file.rglob("Pair_list_F.txt"))]
     if len(roots) != 1:
         raise DatasetError(
-            f"CFP takes one --pairs: the archive or folder with Pair_list_F.txt, Pair_list_P.txt and Split/; found {len(roots)}."
+            "CFP takes one --pairs: the archive or folder with Pair_list_F.txt, Pair_list_P.txt and Split/; "
+            f"found {len(roots)}."
         )
     return pair_lists.read_cfp(roots[0])
 
@@ -50,6 +51,4 @@ IMPORT = library.ImportRules(
 
 def load(argument: str | None) -> FaceImages:
     """Open the imported set; identities are the 500 people, named by ``list_name.txt`` where it was imported."""
-    if argument:
-        raise DatasetError(f"Dataset 'cfp' takes no argument, found 'cfp:{argument}'.")
-    return library.open_images("cfp", CARD)
+    return library.open_whole("cfp", CARD, argument)

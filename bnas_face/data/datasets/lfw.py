@@ -35,10 +35,10 @@ def _read_pairs(files: Sequence[Path]) -> dict[str, pd.DataFrame]:
     view_2 = [file for file in files if file not in view_1]
     if len(view_2) > 1 or len(view_1) not in (0, 2):
         raise DatasetError(
-            f"LFW takes one View 2 list (pairs.txt) and both View 1 lists (pairsDevTrain.txt and pairsDevTest.txt) or neither; "
+            "LFW takes one View 2 list (pairs.txt), and both of View 1 (pairsDevTrain.txt, pairsDevTest.txt) or none; "
             f"found {len(view_2)} of View 2 and {len(view_1)} of View 1."
         )
-    tables = {"lfw": pair_lists.read_lfw(file) for file in view_2}
+    tables = {"lfw": pair_lists.read_lfw(view_2[0])} if view_2 else {}
     if view_1:
         test, train = sorted(view_1, key=lambda file: "train" in file.name.lower())
         tables["lfw_dev"] = pair_lists.read_lfw_dev(train, test)
@@ -52,6 +52,4 @@ IMPORT = library.ImportRules(
 
 def load(argument: str | None) -> FaceImages:
     """Open the imported set; as a training set its identities are its folders."""
-    if argument:
-        raise DatasetError(f"Dataset 'lfw' takes no argument, found 'lfw:{argument}'.")
-    return library.open_images("lfw", CARD)
+    return library.open_whole("lfw", CARD, argument)

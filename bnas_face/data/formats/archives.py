@@ -1,8 +1,8 @@
 """Archives (tar, tar.gz/bz2/xz, zip) and folders, unpacked safely.
 
-No path leaves the target, links and devices are passed over, the unpacked size is bounded, and a truncated archive is one
-sentence with its byte. Files are written beside and renamed, so whatever has its final name is complete and is kept
-when the unpacking is started again.
+No path leaves the target, links and devices are passed over, the unpacked size is bounded, and a truncated archive is
+one sentence with its byte. Files are written beside and renamed, so whatever has its final name is complete and is
+kept when the unpacking is started again.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def unpack(source: Path, target: Path, place: Place, progress: Progress | None =
     Raises
     ------
     FormatError
-        If the archive is damaged, truncated, encrypted, holds a path that would leave the target, holds a file twice, or is larger
-        than `max_unpacked_bytes`; names the archive and the byte.
+        If the archive is damaged, truncated, encrypted, holds a path that would leave the target, holds a file twice,
+        or is larger than `max_unpacked_bytes`; names the archive and the byte.
     DatasetError
         If `source` does not exist.
     """
@@ -176,13 +176,13 @@ def members(source: Path, progress: Progress | None = None) -> Iterator[Member |
 
 
 def _bounded(source: Path, found: Iterator[Member | None]) -> Iterator[Member | None]:
-    limit, total, count = max_unpacked_bytes(source), 0, 0
-    for member in found:
-        count += 1
+    limit, total = max_unpacked_bytes(source), 0
+    for count, member in enumerate(found, 1):
         total += member.n_bytes if member else 0
         if total > limit or count > MAX_FILES:
             raise FormatError(
-                f"'{source}' would unpack to more than {limit:,} bytes or {MAX_FILES:,} files; that is no set of images, nothing more is unpacked."
+                f"'{source}' would unpack to more than {limit:,} bytes or {MAX_FILES:,} files; that is no set of images "
+                "and is refused."
             )
         yield member
 
@@ -225,9 +225,9 @@ def _decompressed(raw: IO[bytes]) -> IO[bytes]:
     if start.startswith(b"\x1f\x8b"):
         return gzip.GzipFile(fileobj=raw)  # type: ignore[return-value]
     if start.startswith(b"BZh"):
-        return bz2.BZ2File(raw)  # type: ignore[return-value]
+        return bz2.BZ2File(raw)
     if start.startswith(b"\xfd7zXZ\x00"):
-        return lzma.LZMAFile(raw)  # type: ignore[return-value]
+        return lzma.LZMAFile(raw)
     return raw
 
 

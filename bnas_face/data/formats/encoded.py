@@ -30,7 +30,8 @@ def decode(content: bytes, image_id: str) -> NDArray[np.uint8]:
 
     Returns
     -------
-    ndarray of uint8, shape (height, width, 3), RGB. Grey images are repeated over the channels, transparency is dropped.
+    ndarray of uint8, shape (height, width, 3), RGB
+        Grey images are repeated over the channels, transparency is dropped.
 
     Raises
     ------

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ _SERIAL = 8
 
 
 def list_images(root: Path) -> tuple[str, ...]:
-    """Ids (paths relative to `root`, with ``/``) of all images below it, sorted; hidden files and folders are passed over.
+    """Ids (paths relative to `root`, with ``/``) of all images below it, sorted; hidden ones are passed over.
 
     Raises
     ------
@@ -75,6 +76,17 @@ def label_by_folder(image_ids: Sequence[str], level: int) -> tuple[NDArray[np.in
     return np.array([index[part[level]] for part in parts], np.int64), tuple(names)
 
 
+def label_by_pattern(image_ids: Sequence[str], pattern: str) -> tuple[NDArray[np.int64], tuple[str, ...]] | None:
+    """Labels and identity names from group 1 of a regular expression; None unless it matches every id."""
+    matches = [re.fullmatch(pattern, image_id) for image_id in image_ids]
+    found = [match[1] for match in matches if match]
+    if len(found) != len(image_ids):
+        return None
+    names = sorted(set(found))
+    index = {name: label for label, name in enumerate(names)}
+    return np.array([index[name] for name in found], np.int64), tuple(names)
+
+
 @dataclass(frozen=True)
 class FolderReader:
     """Reads images of a folder: positions → RGB uint8 of shape (n, size_px, size_px, 3). Picklable and thread-safe."""
@@ -94,10 +106,8 @@ class FolderReader:
         return images
 
 
-def fill_all(fill: object, n: int) -> None:
+def fill_all(fill: Callable[[int], None], n: int) -> None:
     """Call ``fill(0) … fill(n − 1)``, by a pool of threads when `n` is worth it; the first error is raised."""
-    if not callable(fill):
-        raise TypeError("fill must be callable")
     if n < _SERIAL:
         for position in range(n):
             fill(position)
@@ -133,11 +143,11 @@ def check_square(pixels: NDArray[np.uint8], image_id: str, size_px: int) -> NDAr
 
 def native_size(pixels: NDArray[np.uint8], image_id: str) -> int:
     """Side length of a square image in px; `DatasetError` for another shape."""
-    return check_square(pixels, image_id, int(pixels.shape[0])).shape[0]
+    return int(check_square(pixels, image_id, int(pixels.shape[0])).shape[0])
 
 
 def content_hash(root: Path, image_ids: Sequence[str]) -> str:
-    """SHA-256 over all ids and all bytes of the files: changes whenever an id or a byte changes, on no other occasion."""
+    """SHA-256 over all ids and all bytes of the files: changes whenever an id or a byte changes, else never."""
 
     def one(image_id: str) -> str:
         return hashlib.sha256(read_bytes(root, image_id)).hexdigest()

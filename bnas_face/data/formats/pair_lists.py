@@ -1,7 +1,7 @@
 """Pair lists of the field, each to one table: fold, reference_id, probe_id, is_genuine.
 
-Order is kept: the reference convention cuts its folds by position. A list that puts all genuine pairs first (CALFW, CPLFW) is
-interleaved again, 300 genuine + 300 impostor a fold, or whole folds would hold one class only.
+Order is kept: the reference convention cuts its folds by position. A list that puts all genuine pairs first (CALFW,
+CPLFW) is interleaved again, 300 genuine + 300 impostor a fold, or whole folds would hold one class only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bnas_face.errors import FormatError
 COLUMNS = ("fold", "reference_id", "probe_id", "is_genuine")
 
 MAX_BYTES = 1 << 28
-"""A pair list above this size (256 MB) is refused; the longest of the field (IJB-C) has 300 MB in another format."""
+"""A pair list above this size (256 MB) is refused before memory is asked for."""
 
 
 class Pair(NamedTuple):
@@ -34,7 +34,7 @@ class Pair(NamedTuple):
 def read_lfw(path: Path) -> pd.DataFrame:
     """LFW pairs: View 2 (header ``10<TAB>300``) or one half of View 1 (header ``1100`` or ``500``).
 
-    A line of 3 fields ``name i j`` is genuine, one of 4 fields ``name1 i name2 j`` impostor; per fold all genuine come first.
+    A line of 3 fields ``name i j`` is genuine, one of 4 fields ``name1 i name2 j`` impostor; per fold genuine first.
 
     Returns
     -------
@@ -55,8 +55,8 @@ def read_lfw(path: Path) -> pd.DataFrame:
             if len(block) < n_per_class:
                 kind = "genuine" if is_genuine else "impostor"
                 raise FormatError(
-                    f"'{path}' ends after {len(block)} of {n_per_class} {kind} pairs of fold {fold + 1} (its header announces "
-                    f"{n_folds} folds of 2 × {n_per_class})."
+                    f"'{path}' ends at line {_n_lines(path)}, after {len(block)} of {n_per_class} {kind} pairs of fold "
+                    f"{fold + 1}; its header announces {n_folds} folds of 2 × {n_per_class}."
                 )
             pairs += [_lfw_pair(path, number, fields, fold, is_genuine) for number, fields in block]
     extra = next(lines, None)
@@ -102,7 +102,7 @@ def read_lfw_dev(train: Path, test: Path) -> pd.DataFrame:
 
 
 def read_cfp(folder: Path) -> dict[str, pd.DataFrame]:
-    """CFP: ``Split/{FF,FP}/NN/{same,diff}.txt`` hold ``i,j``, line numbers of ``Pair_list_F.txt`` and ``Pair_list_P.txt``.
+    """CFP: ``Split/{FF,FP}/NN/{same,diff}.txt`` hold ``i,j``, numbers in ``Pair_list_F.txt`` and ``Pair_list_P.txt``.
 
     Parameters
     ----------
@@ -193,7 +193,8 @@ def read_calfw(path: Path, n_folds: int = 10) -> pd.DataFrame:
     Raises
     ------
     FormatError
-        If a line is wrong, the two lines of a pair disagree, or a class does not divide by `n_folds`; names file and line.
+        If a line is wrong, the two lines of a pair disagree, or a class does not divide by `n_folds`; names file and
+        line.
     """
     pairs: list[Pair] = []
     lines = _lines(path)
@@ -217,7 +218,7 @@ read_cplfw = read_calfw
 
 
 def interleave(path: Path, pairs: Sequence[Pair], n_folds: int) -> pd.DataFrame:
-    """Deal genuine and impostor pairs, in their order, to folds of equal size: per fold genuine first, then impostor."""
+    """Deal genuine and impostor pairs, in their order, to folds of equal size; per fold genuine first."""
     classes = [[pair for pair in pairs if pair.is_genuine == wanted] for wanted in (1, 0)]
     for kind, found in zip(("genuine", "impostor"), classes, strict=True):
         if not found or len(found) % n_folds:
@@ -233,7 +234,7 @@ def interleave(path: Path, pairs: Sequence[Pair], n_folds: int) -> pd.DataFrame:
 
 
 def from_flags(image_ids: Sequence[str], is_genuine: Sequence[bool], n_folds: int = 10) -> pd.DataFrame:
-    """The pairs (0, 1), (2, 3), … of a ``.bin``: folds by position, as equal as `KFold` without shuffling makes them."""
+    """The pairs (0, 1), (2, 3), … of a ``.bin``: folds by position, as `KFold` without shuffling cuts them."""
     sizes = [len(part) for part in np.array_split(np.arange(len(is_genuine)), n_folds)]
     folds = np.repeat(np.arange(n_folds), sizes)
     rows = zip(folds, image_ids[0::2], image_ids[1::2], is_genuine, strict=True)
@@ -257,6 +258,10 @@ def _lines(path: Path, separator: str | None = None) -> Iterator[tuple[int, list
         fields = [field.strip() for field in line.split(separator)] if line.strip() else []
         if fields:
             yield number, fields
+
+
+def _n_lines(path: Path) -> int:
+    return len(_text(path).splitlines())
 
 
 def _text(path: Path) -> str:

@@ -1,0 +1,58 @@
+"""CASIA-WebFace: the field's small training set, as record files or identity folders."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bnas_face.data import library
+from bnas_face.data.datasets import DatasetCard
+from bnas_face.data.formats import recordio
+from bnas_face.data.images import FaceImages
+from bnas_face.errors import DatasetError
+
+CARD = DatasetCard(
+    title="CASIA-WebFace",
+    licence="for research, by agreement with the Institute of Automation, Chinese Academy of Sciences",
+    source="the owners (CASIA); the aligned copy is 'faces_webface_112x112' of InsightFace's dataset list",
+    layout="""\
+faces_webface_112x112/train.rec train.idx     490,623 images of 10,572 identities, read in place
+  or <identity>/<image>.jpg                   aligned to 112×112 (a folder is read in place, an archive unpacked)
+bnasface data import casia faces_webface_112x112/
+bnasface data check casia                     counts, broken images, identity records""",
+    expected={"faces_webface_112x112": (490623, 10572), "original": (494414, 10575), "cleaned": (453580, 10575)},
+)
+
+IMPORT = library.ImportRules(place=library.last_parts(2), identity_level=0, by_reference=True)
+
+
+def load(argument: str | None) -> FaceImages:
+    """Open the imported set; the run's provenance says which of the circulating sizes it is."""
+    if argument:
+        raise DatasetError(f"Dataset 'casia' takes no argument, found 'casia:{argument}'.")
+    if not library.is_imported("casia"):
+        raise library.absent("casia", CARD)
+    found = library.manifest("casia")
+    if found.reference is None or not found.reference.endswith(".rec"):
+        return library.open_images("casia", CARD)
+    return _open_records(found)
+
+
+def _open_records(found: library.Manifest) -> FaceImages:
+    path = library.images_root(found)
+    recordio.check_two_files(path)
+    listing = recordio.load_listing(library.folder_of(found.name) / "records.npz")
+    if path.stat().st_size != listing.n_bytes:
+        raise DatasetError(
+            f"'{path}' has {path.stat().st_size:,} bytes, {listing.n_bytes:,} at import. Import 'casia' again."
+        )
+    known, labels = np.unique(listing.labels, return_inverse=True)
+    return FaceImages(
+        name=found.name,
+        image_ids=tuple(str(key) for key in listing.keys),
+        labels=labels.astype(np.int64),
+        identity_names=tuple(str(label) for label in known),
+        content_hash=found.content_hash,
+        size_px=found.size_px,
+        read=recordio.RecordReader(recordio.RecordFile(path), listing.keys, found.size_px),
+        provenance=library.provenance(found, CARD),
+    )

@@ -1,0 +1,409 @@
+"""MXNet's record files (``.rec`` + ``.idx``) in pure Python over mmap: reader and writer, no mxnet.
+
+A record is a magic (uint32), a word (uint32: 3-bit continuation flag, 29-bit length), the content, and padding to 4.
+Content that holds the magic on a 4-byte boundary is split there (flag 1 first, 2 middle, 3 last part; 0 whole), the
+magic itself left out. Content starts with the image header ``IfQQ`` = flag, label, id, id2; ``flag`` float32 labels follow if
+flag > 0, then the image. Byte order is little-endian. Source: dmlc-core ``recordio.h`` and ``recordio.cc``; MXNet
+``recordio.py`` (``IRHeader``).
+
+CASIA's two levels: record 0 (flag 2) has the labels (first identity record, end); identity records have (first image,
+end) of their images and no payload.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnas_face.data.formats import encoded, folders
+from bnas_face.errors import BrokenImageError, DatasetError, FormatError
+from bnas_face.files import atomic_path
+
+MAGIC = 0xCED7230A
+_MAGIC = struct.pack("<I", MAGIC)
+_FRAME = struct.Struct("<II")
+_HEADER = struct.Struct("<IfQQ")
+_MAX_LENGTH = (1 << 29) - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One record.
+
+    Attributes
+    ----------
+    label : float or tuple of float
+        A single label (flag 0), or an array of labels (flag = its length).
+    id, id2 : int
+        As written; MXNet's image tools put the key in `id`.
+    payload : bytes
+        The encoded image; empty in header and identity records.
+    """
+
+    label: float | tuple[float, ...]
+    id: int
+    id2: int = 0
+    payload: bytes = b""
+
+    @property
+    def flag(self) -> int:
+        """0 for a single label, else the number of labels."""
+        return len(self.label) if isinstance(self.label, tuple) else 0
+
+    @property
+    def first_label(self) -> float:
+        """The label, or the first of several: the identity's index."""
+        return self.label[0] if isinstance(self.label, tuple) else self.label
+
+
+class RecordFile:
+    """Random access to a ``.rec`` through its ``.idx``. Safe to share between threads; picklable (it reopens the file).
+
+    Parameters
+    ----------
+    path : Path
+        The ``.rec``; ``.idx`` of the same name lies beside it.
+
+    Raises
+    ------
+    FormatError
+        If a file is absent, or the ``.idx`` is damaged or points outside the ``.rec``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.offsets = read_index(path.with_suffix(".idx"))
+        self._map = _open(path)
+        beyond = next(((k, o) for k, o in self.offsets.items() if o + _FRAME.size > len(self._map)), None)
+        if beyond is not None:
+            raise FormatError(
+                f"'{path}' is truncated: it ends at byte {len(self._map)}, but its .idx puts record {beyond[0]} at "
+                f"byte {beyond[1]}."
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["path"])  # type: ignore[misc]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def close(self) -> None:
+        """Release the file."""
+        if isinstance(self._map, mmap.mmap):
+            self._map.close()
+
+    def read(self, key: int) -> Record:
+        """The record of a key; `FormatError` if the key is unknown or the record is damaged (names file and byte)."""
+        if key not in self.offsets:
+            raise FormatError(f"'{self.path.with_suffix('.idx')}' has no record {key} (it lists {len(self.offsets)}).")
+        return _unpack(self._content(self.offsets[key]), self.path, self.offsets[key])
+
+    def _content(self, offset: int) -> bytes:
+        """The whole content of a record, its parts joined by the magic that was taken out."""
+        parts: list[bytes] = []
+        position = offset
+        while True:
+            flag, length = self._frame(position)
+            if flag not in ((2, 3) if parts else (0, 1)):
+                raise FormatError(
+                    f"'{self.path}' is damaged at byte {position}: continuation flag {flag} is out of order."
+                )
+            start = position + _FRAME.size
+            if start + length > len(self._map):
+                raise FormatError(
+                    f"'{self.path}' is truncated: the record at byte {offset} reaches to byte {start + length}, the "
+                    f"file ends at byte {len(self._map)}."
+                )
+            parts.append(self._map[start : start + length])
+            if flag in (0, 3):
+                return _MAGIC.join(parts)
+            position = start + (length + 3) // 4 * 4
+
+    def _frame(self, position: int) -> tuple[int, int]:
+        if position < 0 or position + _FRAME.size > len(self._map):
+            raise FormatError(
+                f"'{self.path}' is truncated: it ends at byte {len(self._map)}; a record starts or goes on at byte {position}."
+            )
+        magic, word = _FRAME.unpack_from(self._map, position)
+        if magic != MAGIC:
+            raise FormatError(
+                f"'{self.path}' is damaged at byte {position}: expected the magic {MAGIC:#010x}, found {magic:#010x}."
+            )
+        return word >> 29, word & _MAX_LENGTH
+
+
+def _open(path: Path) -> mmap.mmap | bytes:
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
+    except FileNotFoundError:
+        raise FormatError(f"'{path}' does not exist; expected a .rec file.") from None
+    except OSError as error:
+        raise FormatError(f"'{path}' cannot be read: {error.strerror}.") from None
+
+
+def _unpack(content: bytes, path: Path, offset: int) -> Record:
+    if len(content) < _HEADER.size:
+        raise FormatError(
+            f"'{path}' is damaged at byte {offset}: the record has {len(content)} bytes, its header needs {_HEADER.size}."
+        )
+    flag, label, id_, id2 = _HEADER.unpack_from(content)
+    end = _HEADER.size + 4 * flag
+    if end > len(content):
+        raise FormatError(f"'{path}' is damaged at byte {offset}: {flag} labels do not fit into {len(content)} bytes.")
+    labels = struct.unpack_from(f"<{flag}f", content, _HEADER.size) if flag else label
+    return Record(label=labels, id=id_, id2=id2, payload=content[end:])
+
+
+def read_index(path: Path) -> dict[int, int]:
+    """Key → offset of an ``.idx`` (lines ``key<TAB>offset``), in the order of the file.
+
+    Raises
+    ------
+    FormatError
+        If the file is absent, or a line is not two whole numbers, or a key comes twice; names file and line.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise FormatError(f"'{path}' cannot be read: {error.strerror}; a .rec needs its .idx beside it.") from None
+    offsets: dict[int, int] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        fields = line.split()
+        if len(fields) != 2 or not all(field.isdigit() and len(field) < 19 for field in fields):
+            shown = line[:40].decode("ascii", "backslashreplace")
+            raise FormatError(f"'{path}', line {number}: expected 'key<TAB>offset', found '{shown}'.")
+        key = int(fields[0])
+        if key in offsets:
+            raise FormatError(f"'{path}', line {number}: key {key} comes a second time.")
+        offsets[key] = int(fields[1])
+    return offsets
+
+
+def pack(record: Record) -> bytes:
+    """A record's content as MXNet packs it: header, labels, payload."""
+    labels = record.label if isinstance(record.label, tuple) else ()
+    label = 0.0 if isinstance(record.label, tuple) else record.label
+    header = _HEADER.pack(record.flag, label, record.id, record.id2)
+    return header + struct.pack(f"<{len(labels)}f", *labels) + record.payload
+
+
+def frame(content: bytes) -> bytes:
+    """Content as it stands in the file: split at every aligned magic, each part with magic, flag and length, padded.
+
+    Raises
+    ------
+    FormatError
+        If the content is longer than the 29-bit length can say (512 MiB).
+    """
+    if len(content) > _MAX_LENGTH:
+        raise FormatError(f"A record of {len(content)} bytes does not fit; the format ends at {_MAX_LENGTH}.")
+    cuts = [
+        position for position in _find_all(content, _MAGIC) if position % 4 == 0 and position < len(content) // 4 * 4
+    ]
+    starts, ends = [0, *(cut + 4 for cut in cuts)], [*cuts, len(content)]
+    out: list[bytes] = []
+    for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        is_last = index == len(cuts)
+        flag = (3 if is_last else 2) if index else (0 if is_last else 1)
+        part = content[start:end]
+        out += (_FRAME.pack(MAGIC, flag << 29 | len(part)), part, bytes(-len(part) % 4))
+    return b"".join(out)
+
+
+def _find_all(content: bytes, wanted: bytes) -> Iterable[int]:
+    position = content.find(wanted)
+    while position >= 0:
+        yield position
+        position = content.find(wanted, position + 1)
+
+
+def write(path: Path, records: Iterable[tuple[int, Record]]) -> None:
+    """Write ``.rec`` and ``.idx``; both appear complete or not at all (the ``.idx`` last).
+
+    Parameters
+    ----------
+    path : Path
+        The ``.rec``; the ``.idx`` gets the same name.
+    records : iterable of (key, Record)
+    """
+    index: list[str] = []
+    with atomic_path(path) as part, part.open("wb") as file:
+        for key, record in records:
+            index.append(f"{key}\t{file.tell()}\n")
+            file.write(frame(pack(record)))
+    with atomic_path(path.with_suffix(".idx")) as part:
+        part.write_text("".join(index), encoding="ascii")
+
+
+def write_identities(path: Path, identities: Mapping[int, Iterable[bytes]]) -> None:
+    """Write a training set in CASIA's two-level layout: images 1 … n, then one identity record each, record 0 in front.
+
+    Parameters
+    ----------
+    path : Path
+        The ``.rec`` to write.
+    identities : mapping of int to iterable of bytes
+        Label → encoded images.
+    """
+    images = [(label, list(contents)) for label, contents in identities.items()]
+    first_identity = 1 + sum(len(contents) for _, contents in images)
+    head = (float(first_identity), float(first_identity + len(images)))
+    records: list[tuple[int, Record]] = [(0, Record(label=head, id=0))]
+    ranges: list[Record] = []
+    key = 1
+    for position, (label, contents) in enumerate(images):
+        span = (float(key), float(key + len(contents)))
+        ranges.append(Record(label=span, id=first_identity + position))
+        for content in contents:
+            records.append((key, Record(label=float(label), id=key, payload=content)))
+            key += 1
+    write(path, [*records, *((record.id, record) for record in ranges)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """Keys and identity indices of the images of a record file, int64 of shape (n_images,); the file's length."""
+
+    keys: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    n_bytes: int
+
+
+def list_images(file: RecordFile) -> Listing:
+    """Images of a record file and their labels, as the field's loaders take them.
+
+    Record 0 with labels (first identity record, end) means two levels: the images are records 1 … first − 1. Without it
+    every record is an image.
+
+    Raises
+    ------
+    FormatError
+        If the two-level header contradicts the ``.idx``, or a label is no whole number.
+    """
+    keys = list(file.offsets)
+    if keys and min(keys) == 0 and (head := file.read(0)).flag >= 2:
+        keys = _image_keys(file, head)
+    labels = [_label(file, key) for key in keys]
+    return Listing(keys=np.array(keys, np.int64), labels=np.array(labels, np.int64), n_bytes=file.path.stat().st_size)
+
+
+def _image_keys(file: RecordFile, head: Record) -> list[int]:
+    first, end = (head.label[0], head.label[1]) if isinstance(head.label, tuple) else (0.0, 0.0)
+    if not (1 <= first <= end <= 1 << 31) or int(end) - 1 > max(file.offsets):
+        raise FormatError(
+            f"'{file.path}', record 0 (byte {file.offsets[0]}) puts the identity records at {first:g} … {end:g}, "
+            f"but the last key is {max(file.offsets)}."
+        )
+    absent = next((key for key in range(1, int(first)) if key not in file.offsets), None)
+    if absent is not None:
+        raise FormatError(
+            f"'{file.path.with_suffix('.idx')}' lacks image record {absent} (record 0 announces {int(first) - 1})."
+        )
+    return list(range(1, int(first)))
+
+
+def _label(file: RecordFile, key: int) -> int:
+    label = file.read(key).first_label
+    if not (0 <= label < 1 << 31 and label == int(label)):
+        raise FormatError(
+            f"'{file.path}', record {key} (byte {file.offsets[key]}): label {label!r} is no identity index."
+        )
+    return int(label)
+
+
+def identity_problems(file: RecordFile, listing: Listing) -> list[str]:
+    """Where the identity records contradict the labels of the images they point at; empty if all agree."""
+    head = file.read(0) if 0 in file.offsets else None
+    if head is None or not isinstance(head.label, tuple) or len(head.label) < 2:
+        return []
+    label_of = dict(zip(listing.keys.tolist(), listing.labels.tolist(), strict=True))
+    problems: list[str] = []
+    for key in range(int(head.label[0]), int(head.label[1])):
+        span = file.read(key).label
+        if not isinstance(span, tuple) or len(span) < 2 or not all(np.isfinite(span[:2])):
+            problems.append(f"Identity record {key} has no range of images.")
+            continue
+        found = {
+            label_of.get(image) for image in range(int(span[0]), min(int(span[1]), int(span[0]) + len(label_of) + 1))
+        }
+        if len(found) != 1 or None in found:
+            problems.append(f"Identity record {key} spans images {span[0]:g} … {span[1]:g} of {len(found)} labels.")
+    return problems
+
+
+def save_listing(path: Path, listing: Listing) -> None:
+    """Keep a listing, so that opening half a million records needs no pass over 3 GB."""
+    with atomic_path(path) as part, part.open("wb") as file:
+        np.savez(file, keys=listing.keys, labels=listing.labels, n_bytes=listing.n_bytes)
+
+
+def load_listing(path: Path) -> Listing:
+    """Read what `save_listing` wrote; `FormatError` if it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return Listing(
+                keys=content["keys"].astype(np.int64),
+                labels=content["labels"].astype(np.int64),
+                n_bytes=int(content["n_bytes"]),
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise FormatError(f"'{path}' is damaged ({error}). Import the dataset again.") from None
+
+
+@dataclass(frozen=True)
+class RecordReader:
+    """Reads images of a record file: positions → RGB uint8 (n, size_px, size_px, 3). Picklable and thread-safe."""
+
+    file: RecordFile
+    keys: NDArray[np.int64]
+    size_px: int
+
+    def __call__(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Read and decode; raises `BrokenImageError` or `FormatError`."""
+        images = np.empty((len(indices), self.size_px, self.size_px, 3), np.uint8)
+
+        def fill(position: int) -> None:
+            images[position] = self.one(int(self.keys[indices[position]]))
+
+        folders.fill_all(fill, len(indices))
+        return images
+
+    def one(self, key: int) -> NDArray[np.uint8]:
+        """The image of one record."""
+        try:
+            pixels = encoded.decode(self.file.read(key).payload, str(key))
+        except BrokenImageError as error:
+            reason = str(error).split(": ", 1)[-1].rstrip(".")
+            raise BrokenImageError(
+                str(key), f"{reason} (record at byte {self.file.offsets[key]} of '{self.file.path}')"
+            ) from None
+        return folders.check_square(pixels, str(key), self.size_px)
+
+
+def check_two_files(path: Path) -> None:
+    """`DatasetError` unless ``.rec`` and ``.idx`` both exist."""
+    for file in (path, path.with_suffix(".idx")):
+        if not file.is_file():
+            raise DatasetError(f"'{file}' does not exist; a record file is train.rec with train.idx beside it.")
