@@ -1,1 +1,1 @@
-"""TODO one line: what this room is for."""
+"""The embedded default: rendered identities. No download, no licence, any number of people, difficulty set by us."""
