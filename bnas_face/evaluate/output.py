@@ -1,0 +1,193 @@
+"""The files of a report folder: ``summary.csv``, ``pairs.csv``, thumbnails of failures, and ``result.json`` last."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from bnas_face.errors import BrokenImageError
+from bnas_face.evaluate.results import Measured
+from bnas_face.files import atomic_path, write_bytes, write_json
+
+N_FAILURES = 24
+JPEG_QUALITY = 90
+THUMBNAIL = re.compile(r"[a-z0-9_]+-\d{6}\.jpg")
+MODEL_COLUMNS = ("weight_bits", "activation_bits", "n_parameters", "file_bytes")
+
+
+def write(out: Path, result: dict[str, Any], measured: Sequence[Measured], *, images: bool) -> None:
+    """Write a report folder; ``result.json`` comes last, so a folder that has one is complete.
+
+    Parameters
+    ----------
+    out : Path
+        Made if absent. Files of an earlier result are replaced one by one, each atomically.
+    result : dict
+        The whole ``result.json``; the ``failures`` of its results are filled in here.
+    measured : sequence of Measured
+        In the order of ``result["results"]``.
+    images : bool
+        Write thumbnails of failed pairs. Without, thumbnails of an earlier result are removed: photographs of real
+        people must not be published by accident.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    thumbnails = _Thumbnails(out) if images else None
+    for entry, one in zip(result["results"], measured, strict=True):
+        entry["failures"] = failures(one, thumbnails)
+    _write_csv(out / "pairs.csv", pd.concat([pair_table(one) for one in measured], ignore_index=True))
+    _write_csv(out / "summary.csv", summary_table(result))
+    write_json(out / "result.json", result)
+    _remove_stale(out, thumbnails.written if thumbnails else set())
+
+
+def summary_table(result: Mapping[str, Any]) -> pd.DataFrame:
+    """One row per model × protocol; all rates are fractions, an undefined number is an empty cell."""
+    models = {model["id"]: model for model in result["models"]}
+    gaps = {(entry["model"], entry["protocol"]): entry for entry in result["comparisons"]}
+    return pd.DataFrame(
+        [
+            _summary_row(entry, models[entry["model"]], gaps.get((entry["model"], entry["protocol"]), {}))
+            for entry in result["results"]
+        ]
+    )
+
+
+def _summary_row(entry: Mapping[str, Any], model: Mapping[str, Any], gap: Mapping[str, Any]) -> dict[str, Any]:
+    accuracy, auc, eer = entry["accuracy"], entry["auc"], entry["eer"]
+    row = {
+        "model": entry["model"],
+        "protocol": entry["protocol"],
+        "convention": entry["convention"],
+        **{column: model.get(column) for column in MODEL_COLUMNS},
+        "n_pairs": entry["n_pairs"],
+        "accuracy": accuracy["value"],
+        "accuracy_std": accuracy["std"],
+        "accuracy_ci_low": accuracy["ci_low"],
+        "accuracy_ci_high": accuracy["ci_high"],
+        "auc": auc["value"],
+        "eer": eer["value"],
+        "accuracy_sem": accuracy["sem"],
+        "auc_ci_low": auc["ci_low"],
+        "auc_ci_high": auc["ci_high"],
+        "eer_low": eer["low"],
+        "eer_high": eer["high"],
+        "eer_ci_low": eer["ci_low"],
+        "eer_ci_high": eer["ci_high"],
+        "n_genuine": entry["n_genuine"],
+        "n_impostor": entry["n_impostor"],
+        "n_failed": entry["n_failed"],
+        "binarizer": model.get("binarizer"),
+        "n_binary_parameters": model.get("n_binary_parameters"),
+        "twin": gap.get("twin"),
+        "difference_to_twin": gap.get("difference"),
+        "difference_ci_low": gap.get("ci_low"),
+        "difference_ci_high": gap.get("ci_high"),
+        "mcnemar_p": gap.get("p_value"),
+        "mcnemar_p_holm": gap.get("p_holm"),
+    }
+    for tar in entry["tar_at_fmr"]:
+        name = f"{tar['fmr_target']:g}"
+        row |= {f"tar_at_fmr_{name}": tar["tar"], f"fmr_achieved_{name}": tar["fmr_achieved"]}
+    return row
+
+
+def pair_table(measured: Measured) -> pd.DataFrame:
+    """Every tested pair with its score and decision.
+
+    A pair that could not be compared has an empty score, is_match 0 and is_correct 0.
+    """
+    verdicts = measured.verdicts
+    pairs = measured.protocol.pairs.iloc[verdicts.tested]
+    return pd.DataFrame(
+        {
+            "protocol": measured.protocol.card.name,
+            "fold": pairs["fold"].to_numpy(),
+            "reference_id": pairs["reference_id"].to_numpy(),
+            "probe_id": pairs["probe_id"].to_numpy(),
+            "is_genuine": pairs["is_genuine"].to_numpy(np.int64),
+            "model": measured.model,
+            "score": measured.scores[verdicts.tested],
+            "threshold": verdicts.threshold,
+            "is_match": verdicts.is_match.astype(np.int64),
+            "is_correct": verdicts.is_correct.astype(np.int64),
+        }
+    )
+
+
+def failures(measured: Measured, thumbnails: _Thumbnails | None) -> list[dict[str, Any]]:
+    """The wrongly decided pairs farthest on the wrong side of their threshold, hardest first, at most `N_FAILURES`.
+
+    False matches and false non-matches share the places evenly as far as there are enough of each. Pairs that were
+    not compared are not among them (they have no score); ``n_failed`` counts them.
+    """
+    verdicts, protocol = measured.verdicts, measured.protocol
+    scores = measured.scores[verdicts.tested]
+    wrong = np.flatnonzero(verdicts.completed & ~verdicts.is_correct)
+    distance = np.abs(scores - verdicts.threshold)
+    wrong = wrong[np.argsort(-distance[wrong], kind="stable")]
+    kinds = [wrong[verdicts.is_match[wrong] == match] for match in (True, False)]
+    half = N_FAILURES // 2
+    shares = [max(half, N_FAILURES - len(other)) for other in reversed(kinds)]
+    chosen = np.concatenate([kind[:share] for kind, share in zip(kinds, shares, strict=True)])
+    chosen = chosen[np.argsort(-distance[chosen], kind="stable")]
+    entries = []
+    for at in chosen:
+        position = verdicts.tested[at]
+        pair = protocol.pairs.iloc[position]
+        sides = (protocol.reference[position], protocol.probe[position])
+        names = [thumbnails.name(protocol, int(side)) if thumbnails else None for side in sides]
+        entries.append(
+            {
+                "fold": int(pair["fold"]),
+                "reference_id": str(pair["reference_id"]),
+                "probe_id": str(pair["probe_id"]),
+                "is_genuine": bool(pair["is_genuine"]),
+                "score": float(scores[at]),
+                "threshold": float(verdicts.threshold[at]),
+                "reference_image": names[0],
+                "probe_image": names[1],
+            }
+        )
+    return entries
+
+
+class _Thumbnails:
+    """Writes each failed image once into ``images/``; names hold nothing that came from a file."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.written: set[str] = set()
+
+    def name(self, protocol: Any, position: int) -> str | None:
+        """Path of the thumbnail relative to the folder; None if the image cannot be read."""
+        name = f"images/{protocol.card.name}-{position:06d}.jpg"
+        if name in self.written:
+            return name
+        try:
+            pixels = protocol.images.read(np.array([position], np.int64))[0]
+        except BrokenImageError:
+            return None
+        ok, content = cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]), [1, JPEG_QUALITY])
+        if not ok:
+            return None
+        write_bytes(self.out / name, content.tobytes())
+        self.written.add(name)
+        return name
+
+
+def _write_csv(target: Path, table: pd.DataFrame) -> None:
+    with atomic_path(target) as part:
+        table.to_csv(part, index=False, lineterminator="\n")
+
+
+def _remove_stale(out: Path, written: set[str]) -> None:
+    """Remove thumbnails of an earlier result; other files in ``images/`` are not ours."""
+    for file in (out / "images").glob("*.jpg"):
+        if THUMBNAIL.fullmatch(file.name) and f"images/{file.name}" not in written:
+            file.unlink(missing_ok=True)
