@@ -137,7 +137,7 @@ class Augmentation:
         return cls(flip=flip, shift=shift)
 
     def apply(self, pixels: Pixels, indices: NDArray[np.int64]) -> Pixels:
-        """The images `indices` (shape (batch_size,)) of `pixels`, augmented; of the same shape but for the first axis."""
+        """The images `indices` (shape (batch_size,)) of `pixels`, augmented: uint8, one more copy each."""
         batch = pixels[indices]
         for position, index in enumerate(indices):
             image = batch[position]
