@@ -57,7 +57,7 @@ def command(
     from bnas_face.evaluate import evaluate
     from bnas_face.report import html
 
-    chosen = list(models) or evaluate.runs()
+    chosen = evaluate.models_or_runs(models, protocols, options["convention"])
     folder = out or evaluate.default_out(REPORTS, chosen, protocols)
     with _progress() as progress:
         result = evaluate.evaluate(

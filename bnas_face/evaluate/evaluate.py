@@ -118,6 +118,22 @@ def evaluate(
     return result
 
 
+def models_or_runs(models: Sequence[str], protocols: Sequence[str], convention: str) -> list[str]:
+    """The models named, else every run; a typo in the other names is reported first.
+
+    Raises
+    ------
+    UnknownNameError
+        If a protocol or the convention is not known.
+    DatasetError
+        If no model is named and there is no run.
+    """
+    conventions.get(convention)
+    for name in protocols:
+        protocol.card(name)
+    return list(models) or runs()
+
+
 def runs() -> list[str]:
     """All run folders under ``runs/`` with weights, by name.
 
@@ -137,7 +153,7 @@ def runs() -> list[str]:
 
 
 def default_out(root: Path, models: Sequence[str], protocols: Sequence[str]) -> Path:
-    """Report folder named after what is compared (``reports/mine-vs-other_lfw+cfp_fp``), so a repeated call re-uses it."""
+    """Report folder named after what is compared, ``reports/mine-vs-other_lfw+cfp_fp``; a repeated call re-uses it."""
     names = [Path(spec.rpartition(":")[2]).stem or "model" for spec in models]
     n_more = len(names) - N_MODELS_IN_NAME
     shown = "-vs-".join(names[:N_MODELS_IN_NAME]) + (f"-and-{n_more}-more" if n_more > 0 else "")
