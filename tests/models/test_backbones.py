@@ -60,7 +60,7 @@ def test_a_network_and_its_twin_differ_in_their_bits_alone(backbone, activation_
 @pytest.mark.parametrize("activation_bits", [1, 32])
 def test_stem_and_embedding_stay_float(backbone, activation_bits):
     model = models.build(_config(backbone, "xnor", activation_bits))
-    stem = [m for m in model.modules() if isinstance(m, nn.Conv2d)][0]
+    stem = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
     assert stem.in_channels == 3 and not hasattr(stem, "weight_bits")
     assert isinstance(model.embedding, nn.Linear)
     assert cost.binary_parameters(model) > 0

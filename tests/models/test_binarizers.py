@@ -23,7 +23,7 @@ def _module(name: str):
 @pytest.mark.parametrize("name", BINARIZERS)
 def test_every_binarizer_has_both_closed_forms_and_says_its_bits(name):
     module = _module(name)
-    assert list(inspect.signature(module.forward).parameters)[0] == "weight"
+    assert next(iter(inspect.signature(module.forward).parameters)) == "weight"
     assert list(inspect.signature(module.pseudo_gradient).parameters)[:2] == ["weight", "gradient"]
     maker = module.build(ModelConfig(binarizer=name))
     assert maker.weight_bits in (1, 32) and maker.activation_bits == 32

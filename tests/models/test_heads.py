@@ -120,7 +120,7 @@ def test_margin_heads_ignore_the_length_of_an_embedding(name):
 
 
 def test_softmax_refuses_a_margin():
-    with pytest.raises(ConfigError, match="has no margin, but margin 0.5 is given"):
+    with pytest.raises(ConfigError, match=r"has no margin, but margin 0\.5 is given"):
         models.build_head("softmax", embedding_dim=5, n_identities=4, margin=0.5)
 
 

@@ -74,7 +74,10 @@ def _edit(folder, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda info: info["model"].update(backbone="iresnet19"), "Unknown backbone 'iresnet19'. Did you mean 'iresnet18'"),
+        (
+            lambda info: info["model"].update(backbone="iresnet19"),
+            "Unknown backbone 'iresnet19'. Did you mean 'iresnet18'",
+        ),
         (lambda info: info["model"].update(size_px=100), "64 or 112 px, not 100"),
         (lambda info: info["model"].update(width=-1), "The width is -1"),
         (lambda info: info["model"].update(colour="red"), "unknown model settings colour"),
