@@ -85,6 +85,8 @@ def command(context: click.Context, /, *, name: str, resume: bool, overwrite: bo
     run_dir = settings.RUNS / name
     config = runs.begin(_config(name, values), run_dir, resume=resume, overwrite=overwrite, given=given)
     outcome = train(config, run_dir, resume=resume, on_decode=_show_decoding)
+    if runs.is_helper_process():
+        return
     click.echo(_summary(run_dir, outcome.seconds, outcome.development_accuracy))
     protocols = " ".join(f"--protocol {protocol}" for protocol in source.protocols_for(config))
     click.echo(f"Now test it:  bnasface eval {protocols} --model {run_dir}")

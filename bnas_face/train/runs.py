@@ -57,7 +57,7 @@ def begin(
     """
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite contradict each other. Give one of them.")
-    if _is_helper_process():
+    if is_helper_process():
         return from_json(saved.load_config(run_dir)) if resume and is_begun(run_dir) else config
     if overwrite:
         _clear(run_dir)
@@ -73,7 +73,7 @@ def begin(
     return _merged(from_json(saved.load_config(run_dir)), config, given)
 
 
-def _is_helper_process() -> bool:
+def is_helper_process() -> bool:
     """Whether this is one of the further processes that a multi-device training starts with the same command."""
     return int(os.environ.get("LOCAL_RANK", "0")) > 0
 

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -122,6 +129,31 @@ def test_the_command_resumes_with_the_saved_settings(monkeypatch):
     assert result.exit_code == 0, result.output
     _, model, info = saved.load(runs.Path("runs", "mine"))
     assert model.width == 0.125 and info["dataset"] == "lfw"
+
+
+def _draw_folder(images, root):
+    for image_id, pixels in zip(images.image_ids, images.read(np.arange(len(images))), strict=True):
+        path = root / image_id
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), pixels)
+
+
+def test_a_run_that_is_killed_with_sigkill_goes_on_with_resume(tmp_path, people):
+    _draw_folder(people(), tmp_path / "faces")
+    command = [sys.executable, "-m", "bnas_face", "train", "--name", "mine"]
+    settings = ["--dataset", f"folder:{tmp_path / 'faces'}", *TINY, "--epochs", "400", "--checkpoint-minutes", "0"]
+    state = tmp_path / "runs" / "mine" / "state" / "last.safetensors"
+    with subprocess.Popen([*command, *settings], stdout=subprocess.DEVNULL) as process:
+        while not state.exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.kill()
+    config = json.loads((tmp_path / "runs" / "mine" / "config.json").read_text())
+    (tmp_path / "runs" / "mine" / "config.json").write_text(json.dumps({**config, "epochs": 3}))
+    again = subprocess.run([*command, *settings], capture_output=True, text=True, check=False)
+    assert again.returncode == 1 and "Add --resume" in again.stderr
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    saved.load(tmp_path / "runs" / "mine")
 
 
 def test_every_setting_is_an_option(tiny):
