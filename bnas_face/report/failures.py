@@ -21,10 +21,10 @@ _JPEG_START = b"\xff\xd8\xff"
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What one model made of a pair; `failed` is True where it decided wrongly."""
+    """What one model made of a pair: `failed` where it decided wrongly, `score` None where it could not compare."""
 
     model: int
-    score: float
+    score: float | None
     threshold: float
     failed: bool
 
@@ -90,8 +90,9 @@ def read_pairs(folder: Path) -> pd.DataFrame | None:
 
 
 def rates_at(pairs: pd.DataFrame, protocol: str, model: str, threshold: float) -> tuple[float, float] | None:
-    """FMR and FNMR of a model at a threshold, counted over its pairs; None where a class is absent."""
+    """FMR and FNMR of a model at a threshold, counted over its compared pairs; None where a class is absent."""
     own = pairs[(pairs["protocol"] == protocol) & (pairs["model"] == model)]
+    own = own[own["score"].notna()]
     match, genuine = own["score"] >= threshold, own["is_genuine"] == 1
     if not genuine.any() or genuine.all():
         return None
@@ -125,9 +126,12 @@ def _others(
     found: dict[tuple[str, str, str], list[Decision]] = {}
     for row in pairs.merge(wanted, on=_KEY).drop_duplicates([*_KEY, "model"]).to_dict("records"):
         if row["model"] in index:
-            failed = bool(row["is_match"]) != bool(row["is_genuine"])
+            compared = not pd.isna(row["score"])
             decision = Decision(
-                model=index[row["model"]], score=float(row["score"]), threshold=float(row["threshold"]), failed=failed
+                model=index[row["model"]],
+                score=float(row["score"]) if compared else None,
+                threshold=float(row["threshold"]),
+                failed=not compared or bool(row["is_match"]) != bool(row["is_genuine"]),
             )
             found.setdefault((row["protocol"], row["reference_id"], row["probe_id"]), []).append(decision)
     return found

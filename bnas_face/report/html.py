@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -17,8 +18,12 @@ from bnas_face import __version__
 from bnas_face.files import write_text
 from bnas_face.report import failures, figures, numbers, results, tables, verdict
 
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
 PAGE_NAME = "report.html"
 _CURVE_DIGITS = 6
+_GROUPED_FROM = 10_000
 
 
 def write(folder: Path) -> Path:
@@ -54,6 +59,7 @@ def render(result: results.Result, pairs: pd.DataFrame | None, folder: Path) -> 
     )
     marks = figures.marks(result.models)
     found = tables.rows(result, marks)
+    environment.filters["breakable"] = _breakable
     return environment.get_template("report.html.j2").render(
         style=style,
         script=script,
@@ -66,7 +72,9 @@ def render(result: results.Result, pairs: pd.DataFrame | None, folder: Path) -> 
         marks=marks,
         index={model.id: place for place, model in enumerate(result.models)},
         rows=found,
-        tar_rows=tables.tar_rows(found),
+        fmr_targets=sorted({tar.fmr_target for row in found for tar in row.outcome.tar_at_fmr}, reverse=True),
+        refusals=list(dict.fromkeys(t.refused for row in found for t in row.outcome.tar_at_fmr if t.refused)),
+        stamps=sorted({row.outcome.convention_stamp for row in found} - {""}),
         notes=tables.notes(found),
         verdicts=verdict.verdicts(result),
         forest=figures.forest(result.comparisons, {m.id: mark for m, mark in zip(result.models, marks, strict=True)}),
@@ -91,6 +99,13 @@ _SECTIONS = (
 
 def _template(name: str) -> str:
     return (resources.files("bnas_face.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _breakable(text: str) -> Markup:
+    """Escaped text that a browser may break after the punctuation of a path."""
+    from markupsafe import Markup
+
+    return Markup("<wbr>").join(part for part in re.split(r"(?<=[/_:.-])(?=\w)", text) if part)
 
 
 def _script_json(content: Any) -> str:
@@ -223,8 +238,17 @@ def _provenance(result: results.Result) -> dict[str, Any]:
     }
 
 
-_MODEL_FACTS = ("source", "backbone", "binarizer", "n_binary_parameters", "size_px", "embedding_dim", "weights_sha256")
-_PROTOCOL_FACTS = ("dataset", "version", "scheme", "n_folds", "pairs_sha256", "images_hash")
+_MODEL_FACTS = (
+    "twin",
+    "source",
+    "backbone",
+    "binarizer",
+    "n_binary_parameters",
+    "size_px",
+    "embedding_dim",
+    "weights_sha256",
+)
+_PROTOCOL_FACTS = ("dataset", "licence", "alignment", "version", "scheme", "n_folds", "pairs_sha256", "images_hash")
 
 
 def _flat(content: Any) -> list[tuple[str, str]]:
@@ -245,4 +269,6 @@ def _text(value: Any) -> str:
         return "unknown"
     if isinstance(value, list):
         return ", ".join(_text(member) for member in value) or "none"
+    if isinstance(value, int) and not isinstance(value, bool) and value >= _GROUPED_FROM:
+        return f"{value:,}"
     return str(value)

@@ -20,7 +20,7 @@ def decimals(n: int, at_most: int = 2) -> int:
 
 def percent(value: float | None, n: int, at_most: int = 2) -> str:
     """A fraction as percent without its sign (``"99.02"``), or a dash where the number is undefined."""
-    return MISSING if value is None else f"{100 * value:.{decimals(n, at_most)}f}"
+    return MISSING if value is None else f"{100 * value:.{decimals(n, at_most)}f}".replace("-", "−")
 
 
 def rate(value: float | None, n: int) -> str:

@@ -116,6 +116,7 @@ class Outcome:
     model: str
     protocol: str
     convention: str
+    convention_stamp: str
     n_pairs: int
     n_genuine: int
     n_impostor: int
@@ -135,13 +136,17 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A model against its full-precision twin; `difference` is model − twin accuracy, a signed fraction."""
+    """A model against its full-precision twin; `difference` is model − twin accuracy, a signed fraction.
+
+    `p_holm` is the p-value corrected over all comparisons of the file, None where the file has no correction.
+    """
 
     protocol: str
     model: str
     twin: str
     difference: Estimate
     p_value: float | None
+    p_holm: float | None
     p_method: str
 
 
@@ -155,6 +160,7 @@ class Result:
     protocols: tuple[Protocol, ...]
     outcomes: tuple[Outcome, ...]
     comparisons: tuple[Comparison, ...]
+    notes: tuple[str, ...]
     raw: Mapping[str, Any]
 
     def outcome(self, protocol: str, model: str) -> Outcome | None:
@@ -260,6 +266,7 @@ def load(folder: Path) -> Result:
     schema = root["schema"].text()
     if schema != SCHEMA:
         raise ReportError(f"'{file}' has the schema '{schema}', expected '{SCHEMA}'. Update bnas_face to read it.")
+    notes = root.get("notes")
     models = tuple(_model(node) for node in root["models"].items())
     protocols = tuple(_protocol(node) for node in root["protocols"].items())
     known_models, known_protocols = {model.id for model in models}, {protocol.name for protocol in protocols}
@@ -270,6 +277,7 @@ def load(folder: Path) -> Result:
         protocols=protocols,
         outcomes=tuple(_outcome(node, known_models, known_protocols) for node in root["results"].items()),
         comparisons=tuple(_comparison(node, known_models, known_protocols) for node in root["comparisons"].items()),
+        notes=tuple(note.text() for note in notes.items()) if notes else (),
         raw=content,
     )
 
@@ -304,11 +312,12 @@ def _protocol(node: _Node) -> Protocol:
 
 def _outcome(node: _Node, models: set[str], protocols: set[str]) -> Outcome:
     accuracy, eer = node["accuracy"], node["eer"]
-    curve, histogram = node.get("curve"), node.get("histogram")
+    curve, histogram, stamp = node.get("curve"), node.get("histogram"), node.get("convention_stamp")
     return Outcome(
         model=node["model"].one_of(models, "model"),
         protocol=node["protocol"].one_of(protocols, "protocol"),
         convention=node["convention"].text(),
+        convention_stamp="" if stamp is None else stamp.text(),
         n_pairs=node["n_pairs"].integer(),
         n_genuine=node["n_genuine"].integer(),
         n_impostor=node["n_impostor"].integer(),
@@ -381,12 +390,13 @@ def _failure(node: _Node) -> Failure:
 
 
 def _comparison(node: _Node, models: set[str], protocols: set[str]) -> Comparison:
-    method = node.get("p_method")
+    method, p_holm = node.get("p_method"), node.get("p_holm")
     return Comparison(
         protocol=node["protocol"].one_of(protocols, "protocol"),
         model=node["model"].one_of(models, "model"),
         twin=node["twin"].one_of(models, "model"),
         difference=_estimate(node, "difference"),
         p_value=node["p_value"].maybe(),
+        p_holm=None if p_holm is None else p_holm.number(),
         p_method="" if method is None else method.text(),
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bnas_face.report import numbers
 from bnas_face.report.figures import Mark
 from bnas_face.report.results import Comparison, Model, Outcome, Protocol, Result, Tar
-from bnas_face.report.verdict import holm
+from bnas_face.report.verdict import p_decisive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +22,16 @@ class Row:
     mark: Mark
     outcome: Outcome
     comparison: Comparison | None
-    p_holm: float | None
 
     @property
     def n(self) -> int:
         """Pairs that were compared."""
         return self.outcome.n_pairs
+
+    @property
+    def p_value(self) -> float | None:
+        """The p-value that decides about the gap, or None."""
+        return p_decisive(self.comparison) if self.comparison else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +46,11 @@ def rows(result: Result, marks: Sequence[Mark]) -> list[Row]:
     """Comparison rows: by protocol; each full-precision twin is followed by its binarized models."""
     order = {name: place for place, name in enumerate(_families(result.models))}
     index = {model.id: place for place, model in enumerate(result.models)}
-    gaps = {(c.protocol, c.model): (c, p) for c, p in zip(result.comparisons, _holm(result), strict=True)}
+    gaps = {(comparison.protocol, comparison.model): comparison for comparison in result.comparisons}
     found = []
     for protocol in result.protocols:
         entries = [entry for entry in result.outcomes if entry.protocol == protocol.name]
         for entry in sorted(entries, key=lambda entry: order[entry.model]):
-            comparison, p_holm = gaps.get((entry.protocol, entry.model), (None, None))
             place = index[entry.model]
             found.append(
                 Row(
@@ -56,8 +59,7 @@ def rows(result: Result, marks: Sequence[Mark]) -> list[Row]:
                     protocol=protocol,
                     mark=marks[place],
                     outcome=entry,
-                    comparison=comparison,
-                    p_holm=p_holm,
+                    comparison=gaps.get((entry.protocol, entry.model)),
                 )
             )
     return found
@@ -66,10 +68,6 @@ def rows(result: Result, marks: Sequence[Mark]) -> list[Row]:
 def tar_rows(found: Sequence[Row]) -> list[TarRow]:
     """One row per protocol, model and FMR target."""
     return [TarRow(row=row, tar=tar) for row in found for tar in row.outcome.tar_at_fmr]
-
-
-def _holm(result: Result) -> list[float | None]:
-    return holm([comparison.p_value for comparison in result.comparisons])
 
 
 def _families(models: Sequence[Model]) -> list[str]:
@@ -83,7 +81,7 @@ def _families(models: Sequence[Model]) -> list[str]:
 
 COMPARISON_HEAD = (
     "Protocol", "Model", "Bits", "Accuracy %", "± std", "95 % interval", "Twin", "Gap, points", "Interval of the gap",
-    "p (Holm)", "EER %", "AUC", "Parameters", "File",
+    "p", "EER %", "AUC", "Parameters", "File",
 )  # fmt: skip
 TAR_HEAD = (
     "Protocol",
@@ -111,7 +109,7 @@ def comparison_cells(row: Row) -> list[str]:
         row.comparison.twin if row.comparison else numbers.MISSING,
         numbers.points(gap.value, row.n) if gap else numbers.MISSING,
         numbers.points_span(gap.low, gap.high, row.n) if gap else numbers.MISSING,
-        numbers.p_value(row.p_holm),
+        numbers.p_value(row.p_value),
         numbers.percent(outcome.eer.value, row.n),
         numbers.area(outcome.auc.value, row.n),
         numbers.short_count(row.model.n_parameters),
@@ -141,12 +139,12 @@ def notes(found: Sequence[Row]) -> list[str]:
     """Sentences that name the convention, the ± and the intervals of the tables."""
     if not found:
         return []
-    stamps = sorted({row.outcome.convention for row in found})
+    stamps = sorted({row.outcome.convention_stamp or row.outcome.convention for row in found})
     methods = sorted({row.outcome.accuracy.method for row in found} - {""})
     gaps = sorted({row.comparison.difference.method for row in found if row.comparison} - {""})
     tests = sorted({row.comparison.p_method for row in found if row.comparison} - {""})
     text = [
-        f"Convention: {', '.join(stamps)}.",
+        *(f"Convention {stamp.rstrip('.')}." for stamp in stamps),
         "Accuracy is the mean over the folds; ± is their standard deviation (ddof 0), not a standard error.",
     ]
     if methods:
@@ -154,7 +152,9 @@ def notes(found: Sequence[Row]) -> list[str]:
     if gaps:
         text.append(f"Gap = binarized − full-precision twin, in percentage points; its interval: {', '.join(gaps)}.")
     if tests:
-        text.append(f"p: {', '.join(tests)}, Holm-corrected over all comparisons of this report.")
+        corrected = all(row.comparison.p_holm is not None for row in found if row.comparison)
+        over = "Holm-corrected over all comparisons of this report" if corrected else "not corrected for their number"
+        text.append(f"p: {', '.join(tests)}, {over}.")
     return text
 
 

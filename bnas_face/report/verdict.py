@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bnas_face.report import numbers
@@ -31,44 +30,30 @@ class Verdict:
     evidence: str
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction over the known p-values, in their order; None stays None and is not counted.
-
-    The i-th smallest of m is multiplied by m − i + 1, made monotone, and capped at 1.
-
-    References
-    ----------
-    Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 6 (1979).
-    """
-    known = sorted((value, index) for index, value in enumerate(p_values) if value is not None)
-    corrected: list[float | None] = [None] * len(p_values)
-    largest = 0.0
-    for rank, (value, index) in enumerate(known):
-        largest = max(largest, min(1.0, value * (len(known) - rank)))
-        corrected[index] = largest
-    return corrected
-
-
 def verdicts(result: Result) -> list[Verdict]:
-    """A verdict on every comparison of a result, p-values corrected over all of them."""
-    corrected = holm([comparison.p_value for comparison in result.comparisons])
+    """A verdict on every comparison of a result."""
     return [
         _verdict(
             comparison,
-            p_holm,
             result.outcome(comparison.protocol, comparison.model),
             result.outcome(comparison.protocol, comparison.twin),
         )
-        for comparison, p_holm in zip(result.comparisons, corrected, strict=True)
+        for comparison in result.comparisons
     ]
 
 
-def finding(comparison: Comparison, p_holm: float | None) -> str:
-    """Whether the gap is beyond chance: interval and corrected test must agree, else it is ``undecided``."""
+def p_decisive(comparison: Comparison) -> float | None:
+    """The p-value that decides: Holm-corrected where the file has the correction, else as tested."""
+    return comparison.p_value if comparison.p_holm is None else comparison.p_holm
+
+
+def finding(comparison: Comparison) -> str:
+    """Whether the gap is beyond chance: interval and (corrected) test must agree, else it is ``undecided``."""
     gap = comparison.difference
     if gap.value is None:
         return "unknown"
-    says = [] if p_holm is None else [p_holm < ALPHA]
+    p_value = p_decisive(comparison)
+    says = [] if p_value is None else [p_value < ALPHA]
     if gap.low is not None and gap.high is not None:
         says.append(not gap.low <= 0 <= gap.high)
     if not says:
@@ -80,14 +65,14 @@ def finding(comparison: Comparison, p_holm: float | None) -> str:
     return "below" if gap.value < 0 else "above"
 
 
-def _verdict(comparison: Comparison, p_holm: float | None, own: Outcome | None, twin: Outcome | None) -> Verdict:
-    found = finding(comparison, p_holm)
+def _verdict(comparison: Comparison, own: Outcome | None, twin: Outcome | None) -> Verdict:
+    found = finding(comparison)
     n = own.n_pairs if own else 0
     return Verdict(
         comparison=comparison,
         finding=found,
         claim=_claim(comparison, found, n),
-        evidence=_evidence(comparison, found, p_holm, own, twin),
+        evidence=_evidence(comparison, found, own, twin),
     )
 
 
@@ -102,9 +87,7 @@ def _claim(comparison: Comparison, found: str, n: int) -> str:
     return f"is {amount} points {side}"
 
 
-def _evidence(
-    comparison: Comparison, found: str, p_holm: float | None, own: Outcome | None, twin: Outcome | None
-) -> str:
+def _evidence(comparison: Comparison, found: str, own: Outcome | None, twin: Outcome | None) -> str:
     gap, parts = comparison.difference, []
     n = own.n_pairs if own else 0
     if own and twin and own.accuracy.value is not None and twin.accuracy.value is not None:
@@ -114,7 +97,7 @@ def _evidence(
         )
     if gap.low is not None and gap.high is not None:
         parts.append(f"95 % interval of the gap {numbers.points_span(gap.low, gap.high, n)} points")
-    parts.append(_test(comparison, p_holm))
+    parts.append(_test(comparison))
     text = "; ".join(part for part in parts if part)
     closing = {
         "undecided": " Interval and test disagree: more pairs are needed to decide.",
@@ -123,10 +106,11 @@ def _evidence(
     return text + "." + closing.get(found, "")
 
 
-def _test(comparison: Comparison, p_holm: float | None) -> str:
+def _test(comparison: Comparison) -> str:
     if comparison.p_value is None:
         return ""
     text = f"{comparison.p_method or 'test'} {numbers.p_equation(comparison.p_value)}"
-    if p_holm is not None and numbers.p_value(p_holm) != numbers.p_value(comparison.p_value):
-        text += f", Holm {numbers.p_value(p_holm)}"
+    corrected = numbers.p_value(comparison.p_holm)
+    if comparison.p_holm is not None and corrected != numbers.p_value(comparison.p_value):
+        text += f", Holm {corrected}"
     return text

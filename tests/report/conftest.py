@@ -74,6 +74,7 @@ def _outcome(model: str, protocol: str, scores: np.ndarray, genuine: np.ndarray)
     }  # fmt: skip
     return {
         "model": model, "protocol": protocol, "convention": "strict",
+        "convention_stamp": "strict: thresholds are observed scores, nothing is interpolated",
         "n_pairs": len(scores), "n_genuine": int(genuine.sum()), "n_impostor": int((~genuine).sum()), "n_failed": 3,
         "accuracy": {
             "value": accuracy, "std": 0.0123, "sem": 0.0041, "ci_low": accuracy - half, "ci_high": accuracy + half,
@@ -83,7 +84,7 @@ def _outcome(model: str, protocol: str, scores: np.ndarray, genuine: np.ndarray)
         "auc": {"value": 1 - eer**2, "ci_low": 1 - 1.3 * eer**2, "ci_high": 1 - 0.7 * eer**2, "ci_method": BOOTSTRAP},
         "eer": {
             "value": eer, "low": eer - 0.001, "high": eer + 0.001, "threshold": threshold,
-            "ci_low": eer - 0.01, "ci_high": eer + 0.01, "ci_method": BOOTSTRAP,
+            "ci_low": max(0.0, eer - 0.01), "ci_high": eer + 0.01, "ci_method": BOOTSTRAP,
         },
         "tar_at_fmr": targets,
         "curve": {
@@ -111,7 +112,8 @@ def _comparison(protocol: str, model: str, difference: float, p_value: float) ->
     return {
         "protocol": protocol, "model": model, "twin": FLOAT, "difference": difference,
         "ci_low": difference - 0.011, "ci_high": difference + 0.012, "ci_method": PAIRED,
-        "p_value": p_value, "p_method": "McNemar exact",
+        "p_value": p_value,
+        "p_holm": min(1.0, 2 * p_value), "p_method": "McNemar exact",
     }  # fmt: skip
 
 
@@ -227,3 +229,9 @@ def save_report(tmp_path: Path) -> Callable[..., Path]:
         return save(tmp_path / "changed", content, pairs)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def example_content() -> tuple[tuple[dict[str, Any], pd.DataFrame], Callable[..., Path]]:
+    """The content of a complete report (result.json, pairs.csv) and what writes it to a folder."""
+    return build(), save

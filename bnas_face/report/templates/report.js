@@ -3,7 +3,7 @@
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const data = JSON.parse(document.getElementById("data").textContent);
 
-  /* Tables: a click (or Enter) on a heading sorts; undefined values stay last. */
+  /* Tables: a click (or Enter) on a heading sorts within each protocol; undefined values stay last. */
   const compare = (a, b, sign) => {
     if (a === "" || b === "") return (a === "") - (b === "");
     const x = Number(a), y = Number(b);
@@ -16,9 +16,9 @@
       const other = first === "ascending" ? "descending" : "ascending";
       const order = head.getAttribute("aria-sort") === first ? other : first;
       heads.forEach((one) => one.setAttribute("aria-sort", one === head ? order : "none"));
-      const body = table.tBodies[0], sign = order === "ascending" ? 1 : -1;
-      const value = (row) => row.cells[column].dataset.sort;
-      body.append(...[...body.rows].sort((a, b) => compare(value(a), value(b), sign)));
+      const sign = order === "ascending" ? 1 : -1, value = (row) => row.cells[column].dataset.sort;
+      for (const body of table.tBodies)
+        body.append(...all("tr:not(.group)", body).sort((a, b) => compare(value(a), value(b), sign)));
     }));
   }
 
@@ -101,6 +101,8 @@
     const couples = data.twins.map((twin, own) => [String(own), String(twin)]).filter(([, twin]) => twin !== "null");
     const fits = (card, who, [own, twin]) => (who === "own" ? card.failed.has(own) && card.passed.has(twin)
       : who === "twin" ? card.failed.has(twin) && card.passed.has(own) : card.failed.has(own) && card.failed.has(twin));
+    const page = 12, more = document.getElementById("more");
+    let limit = page;
     const filter = () => {
       const { model, protocol, kind, who } = Object.fromEntries(new FormData(form));
       const near = couples.filter((couple) => !model || couple.includes(model));
@@ -108,13 +110,17 @@
       for (const card of cards) {
         const on = (!model || card.failed.has(model) || (who && near.length)) && (!protocol || card.node.dataset.protocol === protocol)
           && (!kind || card.node.dataset.kind === kind) && (!who || near.some((couple) => fits(card, who, couple)));
-        card.node.hidden = !on;
         n += on;
+        card.node.hidden = !on || n > limit;
       }
-      document.getElementById("shown").textContent = n;
+      document.getElementById("shown").textContent = (n < cards.length ? `${n} of ${cards.length} pairs fit` : `${n} pairs`)
+        + (n > limit ? `, ${limit} shown` : "");
+      more.parentElement.hidden = n <= limit;
+      more.textContent = `Show ${Math.min(2 * page, n - limit)} more`;
       document.getElementById("none-shown").hidden = n > 0;
     };
-    form.addEventListener("change", filter);
+    form.addEventListener("change", () => { limit = page; filter(); });
+    more.addEventListener("click", () => { limit += 2 * page; filter(); });
     form.addEventListener("submit", (event) => event.preventDefault());
     filter();
   }

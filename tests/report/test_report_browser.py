@@ -1,0 +1,324 @@
+"""The page in a real browser: on a phone and on a desk, by mouse and by keyboard, without network."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnas_face.report import html, numbers
+
+pytestmark = pytest.mark.browser
+OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--disable-dev-shm-usage",
+)
+WIDTHS = (360, 1280)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One headless Chromium for all tests of this file; skips where there is none."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("no chromium and chromedriver on the PATH: install both to test the page in a browser")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    opened = webdriver.Chrome(options=options, service=Service(driver))
+    yield opened
+    opened.quit()
+
+
+@pytest.fixture(scope="session")
+def example(tmp_path_factory: pytest.TempPathFactory, example_content: Any) -> Path:
+    """A complete report, written once."""
+    from_content, save = example_content
+    folder: Path = save(tmp_path_factory.mktemp("reports") / "example", *from_content)
+    html.write(folder)
+    return folder
+
+
+def _open(browser: Any, page: Path, width: int = 1280, scheme: str = "light") -> None:
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    wishes = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
+    features = [{"name": name, "value": value} for name, value in wishes.items()]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": features})
+    browser.get_log("browser")
+    browser.get_log("performance")
+    browser.get(page.as_uri())
+
+
+def _all(browser: Any, selector: str) -> list[Any]:
+    found: list[Any] = browser.find_elements("css selector", selector)
+    return found
+
+
+def _requests(browser: Any) -> list[str]:
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return content
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_loads_without_errors_requests_or_sideways_scrolling(
+    browser: Any, example: Path, width: int, scheme: str
+) -> None:
+    page = example / "report.html"
+    _open(browser, page, width, scheme)
+    assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+    assert [url for url in _requests(browser) if not url.startswith("data:")] == [page.as_uri()]
+    inner, scrolled = browser.execute_script(
+        "return [document.documentElement.clientWidth, document.documentElement.scrollWidth]"
+    )
+    assert scrolled <= inner <= width
+    assert len(_all(browser, "section")) == 7
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_comparison_table_reads_back_as_result_json(browser: Any, example: Path, width: int) -> None:
+    _open(browser, example / "report.html", width)
+    content = _content(example)
+    gaps = {(c["protocol"], c["model"]): c for c in content["comparisons"]}
+    read = browser.execute_script(
+        """return [...document.querySelectorAll("#comparison-table tbody tr:not(.group)")].map((row) => ({
+          protocol: row.dataset.protocolName,
+          cells: Object.fromEntries([...row.cells].map((c) => [c.dataset.field, [c.innerText, c.dataset.sort]]))}))"""
+    )
+    assert len(read) == len(content["results"])
+    expected = {(entry["protocol"], entry["model"]): entry for entry in content["results"]}
+    for row in read:
+        cells = row["cells"]
+        entry = expected.pop((row["protocol"], cells["model"][0]))
+        accuracy, n = entry["accuracy"], entry["n_pairs"]
+        shown = f"{100 * accuracy['value']:.1f} ± {100 * accuracy['std']:.1f}"
+        interval = f"{100 * accuracy['ci_low']:.1f}–{100 * accuracy['ci_high']:.1f}"
+        assert cells["accuracy"][0].split("\n") == [shown, interval]
+        assert float(cells["accuracy"][1]) == accuracy["value"]
+        assert float(cells["eer"][1]) == entry["eer"]["value"]
+        assert float(cells["auc"][1]) == entry["auc"]["value"]
+        gap = gaps.get((entry["protocol"], entry["model"]))
+        assert cells["gap"][0].split("\n")[0] == (numbers.points(gap["difference"], n) if gap else "–")
+        assert cells["gap"][1] == (str(gap["difference"]) if gap else "")
+        model = next(m for m in content["models"] if m["id"] == entry["model"])
+        assert cells["bits"][0] == f"W{model['weight_bits']}A{model['activation_bits']}"
+        assert int(cells["file"][1]) == model["file_bytes"]
+        assert int(cells["parameters"][1]) == model["n_parameters"]
+    assert expected == {}
+
+
+def test_verdict_and_tar_table_read_back_as_result_json(browser: Any, example: Path) -> None:
+    _open(browser, example / "report.html")
+    content = _content(example)
+    assert len(_all(browser, "[data-verdict]")) == len(content["comparisons"])
+    assert len(_all(browser, ".forest-row:not(.forest-axis)")) == len(content["comparisons"])
+    shown = [cell.text for cell in _all(browser, "#tar-table td[data-field=tar]")]
+    refused = sum(tar["refused"] is not None for entry in content["results"] for tar in entry["tar_at_fmr"])
+    assert shown.count("insufficient data") == refused == len(content["results"])
+    first = content["results"][0]["tar_at_fmr"][0]
+    assert shown[0].startswith(f"{100 * first['tar']:.1f} ")
+    assert f"{first['n_false_matches']} of 500" in shown[0]
+    assert any("needs at least 1000 impostor pairs" in note.text for note in _all(browser, "#tar .notes li"))
+
+
+@pytest.mark.parametrize("by", ["mouse", "keyboard"])
+def test_a_heading_sorts_within_each_protocol(browser: Any, example: Path, by: str) -> None:
+    _open(browser, example / "report.html")
+    head = next(h for h in _all(browser, "#comparison-table thead th") if h.text.startswith("Gap"))
+    button = head.find_element("css selector", "button")
+    orders = []
+    for _ in range(2):
+        button.click() if by == "mouse" else button.send_keys("\n")
+        body = _all(browser, "#comparison-table tbody")[0]
+        values = [c.get_attribute("data-sort") for c in body.find_elements("css selector", "[data-field=gap]")]
+        orders.append((head.get_attribute("aria-sort"), values))
+    gaps = sorted(str(c["difference"]) for c in _content(example)["comparisons"] if c["protocol"] == "cfp_ff")
+    descending = sorted(gaps, key=float, reverse=True)
+    assert orders == [("descending", [*descending, "", ""]), ("ascending", [*descending[::-1], "", ""])]
+    assert "group" in _all(browser, "#comparison-table tbody tr")[0].get_attribute("class")
+
+
+def _shown_cards(browser: Any) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = browser.execute_script(
+        "return [...document.querySelectorAll('.card')].filter((c) => c.checkVisibility()).map((c) => ({...c.dataset}))"
+    )
+    return found
+
+
+def test_failures_are_filtered_by_model_kind_and_who_failed(browser: Any, example: Path) -> None:
+    _open(browser, example / "report.html")
+    n_cards = len(_all(browser, ".card"))
+    assert len(_shown_cards(browser)) == 12
+    for _ in range(3):
+        for button in _all(browser, "#more"):
+            button.click() if button.is_displayed() else None
+    assert len(_shown_cards(browser)) == n_cards
+    browser.find_element("css selector", "select[name=model] option[value='2']").click()
+    browser.find_element("css selector", "input[name=kind][value=fm]").click()
+    browser.find_element("css selector", "input[name=who][value=own]").click()
+    shown = _shown_cards(browser)
+    assert 0 < len(shown) < n_cards
+    for card in shown:
+        assert card["kind"] == "fm"
+        assert "2" in card["failed"].split() and "0" in card["passed"].split()
+    assert browser.find_element("id", "shown").text.startswith(f"{len(shown)} of {n_cards} pairs fit")
+    browser.find_element("css selector", "input[name=who][value=twin]").click()
+    assert all("0" in c["failed"].split() and "2" in c["passed"].split() for c in _shown_cards(browser))
+    browser.find_element("css selector", "input[name=who][value=both]").click()
+    assert all({"0", "2"} <= set(c["failed"].split()) for c in _shown_cards(browser))
+
+
+def test_filters_that_fit_nothing_say_so(browser: Any, example: Path) -> None:
+    _open(browser, example / "report.html")
+    script = "document.querySelectorAll('.card').forEach((c) => { c.dataset.kind = 'fnm' })"
+    browser.execute_script(script)
+    browser.find_element("css selector", "input[name=kind][value=fm]").click()
+    assert _shown_cards(browser) == []
+    assert browser.find_element("id", "none-shown").is_displayed()
+
+
+def test_arrow_keys_read_measured_points_of_a_curve(browser: Any, example: Path) -> None:
+    _open(browser, example / "report.html")
+    area = _all(browser, ".area")[0]
+    tip = _all(browser, ".tip")[0]
+    area.send_keys("\ue014")  # arrow right
+    first = tip.text.split("\n")
+    area.send_keys("\ue014")
+    second = tip.text.split("\n")
+    assert first[0] == second[0] == "lfw-float"
+    assert first != second
+    curve = _content(example)["results"][0]["curve"]
+    thresholds = {f"threshold {value:.3f}" for value in curve["threshold"]}
+    assert {first[1], second[1]} <= thresholds
+    area.send_keys("\ue015")  # arrow down: the next model
+    assert tip.text.split("\n")[0] == "lfw-xnor"
+    area.send_keys("\ue00c")  # escape
+    assert not tip.is_displayed()
+
+
+def test_pointing_reads_the_nearest_point_and_the_legend_hides_a_model(browser: Any, example: Path) -> None:
+    from selenium.webdriver import ActionChains
+
+    _open(browser, example / "report.html")
+    area = _all(browser, ".area")[0]
+    ActionChains(browser).move_to_element(area).perform()
+    seen = _all(browser, ".tip")[0].text.split("\n")
+    assert seen[0] in {model["id"] for model in _content(example)["models"]}
+    assert seen[2].startswith("FMR ") and " of 500)" in seen[2]
+    for box in _all(browser, "[data-toggle]")[1:]:
+        box.click()
+    visible = browser.execute_script(
+        "return [...document.querySelectorAll('#curves [data-model]')].filter((n) => n.checkVisibility())"
+        ".map((n) => n.dataset.model)"
+    )
+    assert set(visible) == {"0"}
+    ActionChains(browser).move_by_offset(5, 5).perform()
+    assert _all(browser, ".tip")[0].text.split("\n")[0] == "lfw-float"
+
+
+CONTRAST = """
+const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+const rgb = (color, under) => {
+  for (const paint of [under, color]) { canvas.fillStyle = paint; canvas.fillRect(0, 0, 1, 1); }
+  return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+};
+const linear = (v) => (v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+const light = (color) => color.reduce((sum, v, i) => sum + [.2126, .7152, .0722][i] * linear(v / 255), 0);
+const ground = (node) => getComputedStyle(node).backgroundColor;
+const found = [];
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  const text = walker.currentNode.textContent.trim(), node = walker.currentNode.parentElement;
+  if (!text || !node.checkVisibility() || node.closest("script, style, .skip")) continue;
+  let under = node;
+  while (under !== document.body && /, 0\\)$|transparent/.test(ground(under))) under = under.parentElement;
+  const paper = rgb(ground(under), ground(document.body));
+  const ink = rgb(getComputedStyle(node).color, `rgb(${paper})`);
+  const [a, b] = [light(ink), light(paper)].sort((x, y) => y - x);
+  found.push([(a + .05) / (b + .05), text.slice(0, 40)]);
+}
+return found.sort((x, y) => x[0] - y[0]).slice(0, 3);
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_has_readable_contrast(browser: Any, example: Path, scheme: str) -> None:
+    _open(browser, example / "report.html", scheme=scheme)
+    worst = browser.execute_script(CONTRAST)
+    assert worst[0][0] >= 4.5, worst
+    ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, ground[4:-1].split(","))) < 200) == (scheme == "dark")
+
+
+def test_keyboard_reaches_every_control_and_no_control_is_nameless(browser: Any, example: Path) -> None:
+    _open(browser, example / "report.html")
+    nameless = browser.execute_script(
+        """return [...document.querySelectorAll("button, input, select, a[href], [tabindex='0']")]
+          .filter((n) => !(n.getAttribute("aria-label") || n.getAttribute("aria-labelledby") || n.labels?.length
+            || n.textContent.trim())).map((n) => n.outerHTML)"""
+    )
+    assert nameless == []
+    assert _all(browser, "[tabindex]:not([tabindex='0'])") == []
+    pictures = browser.execute_script("return [...document.images].filter((n) => !n.alt).length")
+    assert pictures == 0
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_hostile_names_run_nothing_and_break_nothing(
+    browser: Any, tmp_path: Path, example_content: Any, width: int
+) -> None:
+    (content, pairs), save = example_content
+    hostile = "</script><script>document.title='run'</script><img src=x onerror=\"document.title='run'\">" + "W" * 150
+    text = json.dumps(content).replace(json.dumps("lfw-xnor"), json.dumps(hostile))
+    text = text.replace("0478/", "<svg onload=document.title='run'>").replace(
+        "CFP Frontal-Frontal", "<b>{{7*7}}</b>'\\\""
+    )
+    folder = save(tmp_path / "hostile", json.loads(text), pairs)
+    _open(browser, html.write(folder), width)
+    assert browser.title == "hostile – face verification report"
+    assert hostile in browser.find_element("css selector", "#comparison-table").get_attribute("textContent")
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+    assert len(_all(browser, "script")) == 2
+    inner, scrolled = browser.execute_script(
+        "return [document.documentElement.clientWidth, document.documentElement.scrollWidth]"
+    )
+    assert scrolled <= inner
+
+
+def test_an_injected_script_is_stopped_by_the_pages_own_policy(browser: Any, example: Path, tmp_path: Path) -> None:
+    page = (example / "report.html").read_text()
+    (tmp_path / "page.html").write_text(page.replace("</main>", "<script>document.title='run'</script></main>"))
+    _open(browser, tmp_path / "page.html")
+    assert browser.title == "example – face verification report"
+
+
+def test_a_printed_page_shows_no_controls(browser: Any, example: Path) -> None:
+    _open(browser, example / "report.html")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert not any(control.is_displayed() for control in _all(browser, ".controls"))
+    assert all(figure.is_displayed() for figure in _all(browser, "figure"))
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

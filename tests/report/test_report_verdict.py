@@ -1,0 +1,51 @@
+"""The verdict says below, above or indistinguishable only where interval and test agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bnas_face.report import results, verdict
+from bnas_face.report.results import Comparison, Estimate
+
+
+def _comparison(
+    value: float | None, low: float | None, high: float | None, p: float | None, holm: float | None
+) -> Comparison:
+    gap = Estimate(value=value, low=low, high=high, method="bootstrap", reason="")
+    return Comparison(protocol="p", model="m", twin="t", difference=gap, p_value=p, p_holm=holm, p_method="McNemar")
+
+
+@pytest.mark.parametrize(
+    ("comparison", "expected"),
+    [
+        (_comparison(-0.1, -0.2, -0.05, 0.001, 0.002), "below"),
+        (_comparison(0.1, 0.05, 0.2, 0.001, 0.002), "above"),
+        (_comparison(-0.1, -0.2, 0.1, 0.3, 0.6), "indistinguishable"),
+        (_comparison(-0.1, -0.2, -0.05, 0.04, 0.08), "undecided"),
+        (_comparison(-0.1, -0.2, 0.01, 0.01, 0.02), "undecided"),
+        (_comparison(-0.1, -0.2, -0.05, 0.04, None), "below"),
+        (_comparison(-0.1, -0.2, -0.05, None, None), "below"),
+        (_comparison(-0.1, None, None, 0.001, None), "below"),
+        (_comparison(-0.1, None, None, None, None), "unknown"),
+        (_comparison(None, None, None, None, None), "unknown"),
+        (_comparison(0.0, 0.0, 0.0, 1.0, 1.0), "indistinguishable"),
+    ],
+)
+def test_interval_and_corrected_test_must_agree(comparison: Comparison, expected: str) -> None:
+    assert verdict.finding(comparison) == expected
+
+
+def test_sentences_name_gap_interval_test_and_correction(report_folder: Path) -> None:
+    found = {(v.comparison.protocol, v.comparison.model): v for v in verdict.verdicts(results.load(report_folder))}
+    first = found["cfp_ff", "lfw-xnor-w1a1"]
+    assert first.claim == "is 15.8 points below"
+    assert first.evidence == (
+        "73.3 % against 89.1 % of 1,000 pairs decided rightly; 95 % interval of the gap −16.9 to −14.6 points; "
+        "McNemar exact p < 0.001."
+    )
+    second = found["cfp_ff", "lfw-xnor"]
+    assert second.claim == "is indistinguishable from"
+    assert second.evidence.endswith("McNemar exact p = 0.210, Holm 0.420.")
+    assert "Interval and test disagree" in found["cfp_fp", "lfw-xnor"].evidence
