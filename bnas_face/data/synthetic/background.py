@@ -9,30 +9,33 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-N_SCENES = 40
-_SIZE = 160
+N_SCENES = 48
+_SIZE = 224
 
 
 @functools.lru_cache(maxsize=4)
-def bank(device: str) -> Tensor:
-    """Scenes, linear RGB in [0, 1], float32 (N_SCENES, 3, 160, 160)."""
+def bank(device: str, size_px: int) -> Tensor:
+    """Scenes twice as large as a picture, linear RGB in [0, 1], float32 (N_SCENES, 3, 2 · size_px, 2 · size_px)."""
     scenes = np.stack([_scene(np.random.default_rng(500 + k)) for k in range(N_SCENES)])
-    return torch.from_numpy(scenes.astype(np.float32)).movedim(-1, 1).contiguous().to(device)
+    whole = torch.from_numpy(scenes.astype(np.float32)).movedim(-1, 1)
+    if size_px != _SIZE // 2:
+        whole = torch.nn.functional.interpolate(whole, size=2 * size_px, mode="area")
+    return whole.contiguous().to(device)
 
 
 def draw(n: dict[str, Tensor], size_px: int) -> Tensor:
-    """Backgrounds of a batch; `n` holds (batch,) tensors. Returns linear RGB (batch, 3, size_px, size_px)."""
-    scenes = bank(str(n["background"].device))
-    pick = (n["background"] * N_SCENES).long().clamp(max=N_SCENES - 1)
-    zoom = 0.35 + 0.5 * n["bg_a"]
-    flip = torch.where(n["bg_d"] < 0.5, -1.0, 1.0)
-    shift_x, shift_y = (1 - zoom) * (2 * n["bg_b"] - 1), (1 - zoom) * (2 * n["bg_c"] - 1)
-    line = torch.linspace(-1, 1, size_px, device=zoom.device)
-    grid_x = (line[None, None, :] * (zoom * flip)[:, None, None] + shift_x[:, None, None]).expand(-1, size_px, -1)
-    grid_y = (line[None, :, None] * zoom[:, None, None] + shift_y[:, None, None]).expand(-1, -1, size_px)
-    seen = torch.nn.functional.grid_sample(scenes[pick], torch.stack([grid_x, grid_y], -1), align_corners=True)
-    turn = torch.stack([n["bg_d"], n["bg_b"], n["bg_c"]], 1)[:, :, None, None]
-    return seen * (0.65 + 0.7 * turn) * (0.4 + 1.1 * n["bg_a"])[:, None, None, None]
+    """Backgrounds of a batch; `n` holds (batch,) tensors. Returns linear RGB (batch, 3, size_px, size_px).
+
+    Each is a cut-out of a scene, perhaps mirrored, in a light and a tint of its own.
+    """
+    scenes = bank(str(n["background"].device), size_px)
+    pick = (n["background"] * N_SCENES).long().clamp(max=N_SCENES - 1).tolist()
+    left, top = ((n[name] * size_px).long().tolist() for name in ("bg_b", "bg_c"))
+    cuts = [scenes[k, :, y : y + size_px, x : x + size_px] for k, y, x in zip(pick, top, left, strict=True)]
+    mirrored = (n["bg_d"] < 0.5).tolist()
+    seen = torch.stack([cut.flip(-1) if flip else cut for cut, flip in zip(cuts, mirrored, strict=True)])
+    tint = torch.stack([n["bg_d"], n["bg_b"], n["bg_c"]], 1)
+    return seen * ((0.85 + 0.3 * tint) * (0.25 + 0.9 * n["bg_a"])[:, None])[:, :, None, None]
 
 
 def _scene(random: np.random.Generator) -> NDArray[np.float64]:
@@ -51,7 +54,7 @@ def _scene(random: np.random.Generator) -> NDArray[np.float64]:
         x, y, radius = random.uniform(0, 1, 3) * (1, 1, 0.12) + (0, 0, 0.02)
         light = np.hypot(columns - x, rows - y) < radius
         picture = np.where(light[..., None], picture * 0.4 + 0.6 * _colour(random) * 1.6, picture)
-    return np.clip(_blur(picture, random.uniform(0.4, 3.5)), 0.0, 1.0)
+    return np.clip(_blur(picture, random.uniform(0.6, 5.0)), 0.0, 1.0)
 
 
 def _add_box(

@@ -23,7 +23,7 @@ def photograph(scene: Tensor, n: Values) -> Tensor:
     inner = scene[:, :, size_px // 6 : -size_px // 6, size_px // 6 : -size_px // 6]
     metered = (0.24 / inner.mean((1, 2, 3)).clamp(min=0.02)) ** 0.65 * n["exposure"]
     light = _blur(scene * (balance * metered[:, None, None, None]), n, size_px / 112)
-    tone = _tone(light.clamp(min=0) + 1e-5)
+    tone = _tone(light.clamp(min=1e-5))
     tone = 0.5 + (tone - 0.5) * n["contrast"][:, None, None, None]
     tone = tone + _grain(n["seed"], tone.shape) * n["noise"][:, None, None, None]
     return _jpeg(tone.clamp(0, 1), n["jpeg_quality"])
@@ -31,7 +31,8 @@ def photograph(scene: Tensor, n: Values) -> Tensor:
 
 def _tone(light: Tensor) -> Tensor:
     """Gamma 2 with a soft shoulder, so that highlights do not clip hard."""
-    return torch.sqrt(light * (1 + 0.25 * light) / (1 + 0.5 * light))
+    bright = light * (1 + 0.25 * light) / (1 + 0.5 * light)
+    return bright * torch.rsqrt(bright)
 
 
 def _blur(scene: Tensor, n: Values, scale: float) -> Tensor:
@@ -81,50 +82,62 @@ _CHROMA = (
     "17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99 24 26 56 99 99 99 99 99 47 66 99 99 99 99 99 99"
     " 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99"
 )
-_TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
-_TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 
 
 @functools.lru_cache(maxsize=4)
-def _jpeg_constants(device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """DCT matrix, quantisation tables at quality 50, and both colour matrices."""
+def _jpeg_constants(device: str) -> tuple[Tensor, Tensor]:
+    """DCT matrix (8, 8), and the quantisation tables of luma and chroma at quality 50 (2, 8, 8)."""
     k, i = np.mgrid[0:8, 0:8]
     dct = np.where(k == 0, np.sqrt(1 / 8), 0.5 * np.cos((2 * i + 1) * k * np.pi / 16))
-    luma, chroma = (np.array(text.split(), float).reshape(8, 8) for text in (_LUMA, _CHROMA))
-    arrays = (dct, np.stack([luma, chroma, chroma]), np.array(_TO_YCC), np.array(_TO_RGB))
-    dct_t, tables, to_ycc, to_rgb = (torch.from_numpy(a.astype(np.float32)).to(device) for a in arrays)
-    return dct_t, tables, to_ycc, to_rgb
+    tables = np.stack([np.array(text.split(), float).reshape(8, 8) for text in (_LUMA, _CHROMA)])
+    return torch.from_numpy(dct.astype(np.float32)).to(device), torch.from_numpy(tables.astype(np.float32)).to(device)
 
 
 def _jpeg(tone: Tensor, quality: Tensor) -> Tensor:
-    """What JPEG at these qualities (1–100) leaves: 8×8 DCT, quantise, invert (no entropy coding, no subsampling).
+    """What JPEG at these qualities (1–100) leaves: halved chroma, 8×8 DCT, quantise, invert (no entropy coding).
 
     References
     ----------
     ITU-T T.81, Annex K (tables) and A.3.3 (DCT); the quality scale is that of the Independent JPEG Group.
     """
-    dct, tables, to_ycc, to_rgb = _jpeg_constants(str(tone.device))
-    batch, _, rows, columns = tone.shape
-    scale = torch.where(quality < 50, 50.0 / quality, 2.0 - quality / 50.0)
-    table = (tables * scale[:, None, None, None]).round().clamp(1, 255)[:, :, None, :, None, :]
-    planes = _mix(tone * 255.0, to_ycc)
-    planes[:, 0] -= 128.0
-    blocks = planes.view(batch, 3, rows // 8, 8, columns // 8, 8)
-    coefficients = _two_sided(blocks, dct)
-    blocks = _two_sided((coefficients / table).round() * table, dct.T.contiguous())
-    planes = blocks.reshape(batch, 3, rows, columns)
-    planes[:, 0] += 128.0
-    return _mix(planes, to_rgb).round().clamp(0, 255).to(torch.uint8).movedim(1, -1).contiguous()
+    dct, tables = _jpeg_constants(str(tone.device))
+    scale = torch.where(quality < 50, 50.0 / quality, 2.0 - quality / 50.0)[:, None, None]
+    luma_table, chroma_table = ((table * scale).round().clamp(1, 255) for table in tables)
+    red, green, blue = tone.unbind(1)
+    luma = 255 * (0.299 * red + 0.587 * green + 0.114 * blue)
+    chroma = torch.cat([_halve((blue * 255 - luma) * 0.564), _halve((red * 255 - luma) * 0.713)])
+    luma = _quantise(luma - 128, luma_table, dct) + 128
+    chroma = _double(_quantise(chroma, chroma_table.repeat(2, 1, 1), dct))
+    cb, cr = chroma[: len(tone)], chroma[len(tone) :]
+    planes = (luma + 1.402 * cr, luma - 0.344136 * cb - 0.714136 * cr, luma + 1.772 * cb)
+    out = torch.empty(*luma.shape, 3, dtype=torch.uint8, device=tone.device)
+    for k, plane in enumerate(planes):
+        out[..., k] = plane.round_().clamp_(0, 255)
+    return out
 
 
-def _mix(planes: Tensor, matrix: Tensor) -> Tensor:
-    """Apply a 3×3 colour matrix to (batch, 3, h, w)."""
-    m = [[float(v) for v in row] for row in matrix.tolist()]
-    r, g, b = planes.unbind(1)
-    return torch.stack([r * w[0] + g * w[1] + b * w[2] for w in m], dim=1)
+def _halve(plane: Tensor) -> Tensor:
+    """Mean of 2×2 pixels; the height must be a multiple of 16."""
+    pairs = plane[:, 0::2] + plane[:, 1::2]
+    return (pairs[..., 0::2] + pairs[..., 1::2]) * 0.25
 
 
-def _two_sided(blocks: Tensor, matrix: Tensor) -> Tensor:
-    """M · X · Mᵀ on each 8×8 block of (batch, 3, rows/8, 8, columns/8, 8)."""
-    right = blocks @ matrix.T
-    return torch.einsum("ki,bcriwj->bcrkwj", matrix, right)
+def _double(plane: Tensor) -> Tensor:
+    """Each pixel four times."""
+    return plane.repeat_interleave(2, 1).repeat_interleave(2, 2)
+
+
+def _quantise(plane: Tensor, table: Tensor, dct: Tensor) -> Tensor:
+    """DCT of 8×8 blocks, rounded to multiples of `table` (batch, 8, 8), and back: (batch, rows, columns)."""
+    batch, rows, columns = plane.shape
+    coefficients = _along_rows(_along_rows(plane, dct), dct)
+    tiled = table.repeat(1, rows // 8, columns // 8)
+    back = dct.T.contiguous()
+    return _along_rows(_along_rows((coefficients / tiled).round_().mul_(tiled), back), back)
+
+
+def _along_rows(plane: Tensor, matrix: Tensor) -> Tensor:
+    """Apply `matrix` to each group of 8 rows, then transpose the picture (twice makes both directions)."""
+    batch, rows, columns = plane.shape
+    mixed = torch.matmul(matrix, plane.reshape(-1, 8, columns))
+    return mixed.view(batch, rows, columns).transpose(1, 2).contiguous()

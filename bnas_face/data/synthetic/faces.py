@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bnas_face.data.images import FaceImages
 from bnas_face.data.synthetic import conditions as conditions_module
-from bnas_face.data.synthetic import identity, render, texture
+from bnas_face.data.synthetic import identity, render
 from bnas_face.data.synthetic.conditions import Conditions, Drawn
 from bnas_face.data.synthetic.hashing import Integers
 from bnas_face.files import sha256_text
@@ -134,7 +134,7 @@ class RenderedReader:
         which = torch.from_numpy(np.repeat(np.arange(len(missing)), per))
         drawn = self.drawn((missing[:, None] * per + np.arange(per)).ravel())
         with torch.inference_mode():
-            images = render.render(people, texture.paint(people), which, drawn, self.size_px, self.device)
+            images = render.render(people, which, drawn, self.size_px, self.device)
         for row, pictures in zip(missing, images.cpu().numpy().reshape(len(missing), per, *images.shape[1:]), strict=True):
             self._kept[int(row)] = pictures
 

@@ -23,21 +23,23 @@ def eyes(x: Tensor, y: Tensor, a: Planes, n: Planes) -> tuple[Tensor, Tensor, Te
     sparkle : (batch, h, w) wet highlight, to be added
     """
     inward = x.abs() - EYE_X_MM
-    half = 13.6 + 0.9 * a["eye_width"]
+    half = 14.4 + 0.9 * a["eye_width"]
     tilt = y - 1.0 + (0.09 * a["eye_tilt"] - 0.03) * inward
     place = inward / half
     lens = (1 - place * place).clamp(min=0)
     open_share = 1 - n["blink"]
-    upper = -(5.4 + 0.9 * a["eye_upper"]) * open_share * lens.sqrt() * (1 - 0.12 * place) + 1.6 * n["blink"]
-    lower = (3.7 + 0.5 * a["eye_lower"]) * lens
+    high, low = (6.0 + 0.9 * a["eye_upper"]) * open_share, 4.1 + 0.5 * a["eye_lower"]
+    upper = -high * (lens * torch.rsqrt(lens + 0.02)) * (1 - 0.12 * place) + 1.6 * n["blink"]
+    lower = low * lens
     upper = torch.minimum(upper, lower)
     opacity = step(torch.minimum(tilt - upper, lower - tilt), 1.6) * step(1.02 - place.abs(), 0.12)
     gaze_x = torch.sign(x) * n["gaze_x_mm"]
-    radius = (((inward - gaze_x) ** 2 + (tilt - n["gaze_y_mm"] + 0.4) ** 2) + 1e-6).sqrt()
+    square = (inward - gaze_x) ** 2 + (tilt - n["gaze_y_mm"] + 0.4) ** 2 + 1e-6
+    radius = square * torch.rsqrt(square)
     size = 5.9 + 0.25 * a["iris_size"]
     iris, pupil = step(size - radius, 1.4), step(2.2 - radius, 1.2)
     ring = 1 - 0.55 * gauss(radius, size, 1.1)
-    white = (0.66 - 0.30 * gauss(tilt, upper, 2.4) - 0.16 * place.abs() ** 3) * (1 - iris)
+    white = (0.54 - 0.26 * gauss(tilt, upper, 2.4) - 0.16 * place.abs() * place * place) * (1 - iris)
     veins = 0.05 * place.abs()
     grain = ring * (0.75 + 0.5 * step(tilt - 0.5, 5.0)) * iris * (1 - pupil)
     colour = torch.stack([
@@ -45,7 +47,7 @@ def eyes(x: Tensor, y: Tensor, a: Planes, n: Planes) -> tuple[Tensor, Tensor, Te
         white * (0.93 - 2 * veins) + grain * a["iris_g"],
         white * (0.90 - 2 * veins) + grain * a["iris_b"],
     ]) + 0.006
-    sparkle = 0.85 * torch.exp(-((inward - gaze_x - 1.7 * n["light_x"] * torch.sign(x)) ** 2 + (tilt + 2.0) ** 2) / 1.6) * opacity
+    sparkle = 0.85 * gauss(inward - gaze_x - 1.7 * n["light_x"] * torch.sign(x), 0, 0.9) * gauss(tilt, -2.0, 0.9) * opacity
     lash = (1.0 + 0.35 * a["lashes"] + 0.5 * n["make_up"]).clamp(min=0.4)
     wide = step(1.12 - place.abs(), 0.25)
     lines = 0.85 * gauss(tilt, upper - 0.5, 1.0 * lash) * wide
@@ -55,28 +57,39 @@ def eyes(x: Tensor, y: Tensor, a: Planes, n: Planes) -> tuple[Tensor, Tensor, Te
     return colour, opacity, lines.clamp(0, 0.92), sparkle
 
 
-def mouth(x: Tensor, y: Tensor, a: Planes, n: Planes) -> tuple[Tensor, Tensor, Tensor]:
-    """Lips and the inside of the mouth.
+def lips(x: Tensor, y: Tensor, a: Planes, n: Planes) -> Tensor:
+    """Opacity of lip colour, (batch, h, w)."""
+    place, lens, line, apart = _mouth_line(x, n)
+    bow = 1 + (0.16 + 0.08 * a["cupid"]) * (gauss(x.abs(), 5.5, 3.5) - gauss(x, 0, 2.2))
+    thin = 1 - 0.25 * n["age_over"]
+    high, low = (5.6 + 1.3 * a["upper_lip"]).clamp(2.2) * thin, (6.8 + 1.5 * a["lower_lip"]).clamp(2.8) * thin
+    steep = lens * torch.rsqrt(lens + 0.05)
+    upper = line - 0.22 * apart * lens - high * (0.2 * lens + 0.8 * steep) * bow
+    lower = line + 0.70 * apart * lens + low * steep
+    return step(y - upper, 1.8) * step(lower - y, 2.2) * step(1.03 - place.abs(), 0.1)
+
+
+def mouth(x: Tensor, y: Tensor, a: Planes, n: Planes) -> tuple[Tensor, Tensor]:
+    """The line between the lips, or what is seen between open lips.
 
     Returns
     -------
-    lips : (batch, h, w) opacity of lip colour
-    inside : (batch, h, w) opacity of the open mouth
-    teeth : (batch, h, w) share of teeth in the open mouth
+    inside : (batch, h, w) opacity
+    teeth : (batch, h, w) share of teeth in it
     """
-    half = 24.5
-    place = (x / half).clamp(-1.2, 1.2)
-    lens = (1 - place * place).clamp(min=0)
-    apart = 8.0 * n["mouth_open"] + 3.2 * n["smile"]
-    line = MOUTH_Y_MM + 0.4 * gauss(x, 0, 4.0) - 1.0 * place * place * n["smile"]
+    place, lens, line, apart = _mouth_line(x, n)
     top, bottom = line - 0.22 * apart * lens, line + 0.70 * apart * lens
-    bow = 1 + (0.16 + 0.08 * a["cupid"]) * (gauss(x.abs(), 5.5, 3.5) - gauss(x, 0, 2.2))
-    thin = 1 - 0.25 * n["age_over"]
-    upper_edge = top - (5.6 + 1.3 * a["upper_lip"]).clamp(2.2) * thin * lens**0.8 * bow
-    lower_edge = bottom + (6.8 + 1.5 * a["lower_lip"]).clamp(2.8) * thin * lens**0.62
     ends = step(1.03 - place.abs(), 0.1)
-    lips = step(y - upper_edge, 1.8) * step(lower_edge - y, 2.2) * ends
-    inside = step(torch.minimum(y - top, bottom - y) + 0.15, 1.3) * ends * step(apart - 0.8, 1.2)
-    closed = gauss(y, line, 0.9) * ends * (1 - step(apart - 0.8, 1.2))
+    is_open = step(apart - 0.8, 1.2)
+    inside = step(torch.minimum(y - top, bottom - y) + 0.15, 1.3) * is_open
+    closed = gauss(y, line, 0.9) * (0.8 * (1 - is_open))
     teeth = step(top + 5.5 - y, 1.2) * step(0.80 - place.abs(), 0.15)
-    return lips, (inside + 0.8 * closed).clamp(0, 1), teeth * step(apart - 1.5, 1.5)
+    return (inside + closed).clamp(0, 1) * ends, teeth * step(apart - 1.5, 1.5)
+
+
+def _mouth_line(x: Tensor, n: Planes) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Place along the mouth (±1 at its corners), 1 − place², height of its line, and how far it is open (mm)."""
+    place = (x * (1 / 24.5)).clamp(-1.2, 1.2)
+    square = place * place
+    line = MOUTH_Y_MM + 0.4 * gauss(x, 0, 4.0) - n["smile"] * square
+    return place, (1 - square).clamp(min=0), line, 8.0 * n["mouth_open"] + 3.2 * n["smile"]

@@ -41,9 +41,14 @@ class HeadModel:
         """Rows of both sheets together."""
         return int(self.coordinates.shape[1])
 
-    def positions(self, coefficients: Tensor) -> Tensor:
-        """Points of heads: coefficients (batch, n_modes) → mm, (batch, 3, rows · columns)."""
-        return torch.addmm(self.template, coefficients, self.basis).view(len(coefficients), 3, -1)
+    def people(self, shape: Tensor) -> Tensor:
+        """Neutral heads from identity coefficients (n, n_identity_modes): mm, float32 (n, 3 · rows · columns)."""
+        return torch.addmm(self.template, shape, self.basis[: shape.shape[1]])
+
+    def positions(self, neutral: Tensor, coefficients: Tensor) -> Tensor:
+        """Neutral heads (batch, 3 · rows · columns) moved by the remaining modes' coefficients: (batch, 3, rows · columns)."""
+        moved = torch.addmm(neutral, coefficients, self.basis[-coefficients.shape[1] :])
+        return moved.view(len(coefficients), 3, -1)
 
 
 @functools.lru_cache(maxsize=4)

@@ -148,7 +148,7 @@ def _random_shape(number: int, sheet: Sheet) -> tuple[Floats, Floats, Floats]:
     for _ in range(6):
         wave = random.normal(0, 1 / 42.0, 3)
         total = total + np.cos(wave[0] * sheet.x + wave[1] * sheet.y + wave[2] * sheet.z + random.uniform(0, 6.28))
-    amount = 1.1 * total * smooth_step(sheet.y, 150, 110)
+    amount = 0.45 * total * smooth_step(sheet.y, 150, 110)
     length = np.sqrt(sheet.x**2 + sheet.y**2 + sheet.z**2)
     return amount * sheet.x / length, 0.5 * amount * sheet.y / length, amount * sheet.z / length
 

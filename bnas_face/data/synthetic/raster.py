@@ -7,6 +7,7 @@ so colours and normals are interpolated smoothly although no triangle is ever bu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 DEPTH_RANGE_MM = 400.0
 _POINT_BITS = 15
 _DEPTH_STEPS = 2**15 - 1
+_PINHOLE_MM = 3.0
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Hits:
     Attributes
     ----------
     row, column : float32; continuous grid coordinates of the seen point
-    depth : float32; its z in mm (larger is nearer), −1e4 where nothing is seen
+    depth : float32; its z in mm (larger is nearer), about −200 where nothing is seen
     coverage : float32 in [0, 1]; how much of the pixel the head covers
     """
 
@@ -52,33 +54,34 @@ def rasterise(x_px: Tensor, y_px: Tensor, depth: Tensor, visible: Tensor, size_p
     y_u, y_v = _slopes(y_px)
     area = x_u * y_v - x_v * y_u
     keys = _splat(x_px, y_px, depth, visible & (area > 1e-3), size_px)
-    filled = _fill(keys)
-    point = (filled & (2**_POINT_BITS - 1)).long()
+    filled, covered = _fill(keys)
+    point = filled & (2**_POINT_BITS - 1)
     offset = (torch.arange(batch, device=x_px.device) * (rows * columns))[:, None, None]
-    table = torch.stack([x_px, y_px, depth, x_u, x_v, y_u, y_v], dim=-1).view(-1, 7)
-    seen = table[(point + offset).view(-1)].view(batch, size_px, size_px, 7)
+    place = (point + offset).view(-1)
+    planes = (x_px, y_px, x_u, x_v, y_u, y_v, area)
+    at_x, at_y, x_u, x_v, y_u, y_v, area = (p.reshape(-1).index_select(0, place).view(point.shape) for p in planes)
     centre = torch.arange(size_px, device=x_px.device, dtype=torch.float32) + 0.5
-    dx, dy = centre - seen[..., 0], centre[:, None] - seen[..., 1]
-    slope = (seen[..., 3] * seen[..., 6] - seen[..., 4] * seen[..., 5]).clamp(min=1e-2)
-    across = ((dx * seen[..., 6] - dy * seen[..., 4]) / slope).clamp(-1.5, 1.5)
-    down = ((dy * seen[..., 3] - dx * seen[..., 5]) / slope).clamp(-1.5, 1.5)
-    hit = filled > 0
+    dx, dy = centre - at_x, centre[:, None] - at_y
+    inverse = 1 / area.clamp(min=1e-2)
+    across = ((dx * y_v - dy * x_v) * inverse).clamp(-1.5, 1.5)
+    down = ((dy * x_u - dx * y_u) * inverse).clamp(-1.5, 1.5)
+    row = torch.div(point, columns, rounding_mode="floor")
     return Hits(
-        row=(torch.div(point, columns, rounding_mode="floor") + down).clamp(0, rows - 1),
-        column=(point % columns + across).clamp(0, columns - 1),
-        depth=torch.where(hit, seen[..., 2], torch.full_like(dx, -1e4)),
-        coverage=_coverage(keys),
+        row=(row + down).clamp(0, rows - 1),
+        column=(point - row * columns + across).clamp(0, columns - 1),
+        depth=((filled >> _POINT_BITS) * (1 / _DEPTH_STEPS) - 0.5) * DEPTH_RANGE_MM,
+        coverage=_coverage(covered),
     )
 
 
 def _slopes(values: Tensor) -> tuple[Tensor, Tensor]:
     """Central differences along columns and rows (one-sided at the border)."""
     across = torch.empty_like(values)
-    across[..., 1:-1] = 0.5 * (values[..., 2:] - values[..., :-2])
+    torch.sub(values[..., 2:], values[..., :-2], out=across[..., 1:-1]).mul_(0.5)
     across[..., 0] = values[..., 1] - values[..., 0]
     across[..., -1] = values[..., -1] - values[..., -2]
     down = torch.empty_like(values)
-    down[:, 1:-1] = 0.5 * (values[:, 2:] - values[:, :-2])
+    torch.sub(values[:, 2:], values[:, :-2], out=down[:, 1:-1]).mul_(0.5)
     down[:, 0] = values[:, 1] - values[:, 0]
     down[:, -1] = values[:, -1] - values[:, -2]
     return across, down
@@ -86,37 +89,53 @@ def _slopes(values: Tensor) -> tuple[Tensor, Tensor]:
 
 def _splat(x_px: Tensor, y_px: Tensor, depth: Tensor, visible: Tensor, size_px: int) -> Tensor:
     """The nearest point's key per pixel, int32 (batch, size, size); 0 where there is none."""
-    batch = len(x_px)
+    batch, nowhere = len(x_px), size_px * size_px
     inside = visible & (x_px >= 0) & (x_px < size_px) & (y_px >= 0) & (y_px < size_px)
-    pixel = y_px.to(torch.int32) * size_px + x_px.to(torch.int32)
-    pixel = torch.where(inside, pixel, torch.full_like(pixel, size_px * size_px)).view(batch, -1)
+    pixel = y_px.clamp(0, size_px - 1).to(torch.int32) * size_px + x_px.clamp(0, size_px - 1).to(torch.int32)
+    pixel = (pixel - nowhere) * inside + nowhere
     steps = ((depth / DEPTH_RANGE_MM + 0.5) * _DEPTH_STEPS).clamp(1, _DEPTH_STEPS).to(torch.int32)
-    number = torch.arange(pixel.shape[1], device=pixel.device, dtype=torch.int32)
+    number = torch.arange(x_px[0].numel(), device=pixel.device, dtype=torch.int32)
     keys = (steps.view(batch, -1) << _POINT_BITS) | number
-    buffer = torch.zeros(batch, size_px * size_px + 1, dtype=torch.int32, device=pixel.device)
-    buffer.scatter_reduce_(1, pixel.long(), keys, "amax")
+    buffer = torch.zeros(batch, nowhere + 1, dtype=torch.int32, device=pixel.device)
+    buffer.scatter_reduce_(1, pixel.view(batch, -1).long(), keys, "amax")
     return buffer[:, :-1].view(batch, size_px, size_px)
 
 
-def _fill(keys: Tensor) -> Tensor:
-    """Give empty pixels a neighbour's point, and close pinholes through which a far surface shows."""
-    padded = torch.nn.functional.pad(keys, (1, 1, 1, 1))
-    left, right = padded[:, 1:-1, :-2], padded[:, 1:-1, 2:]
-    up, down = padded[:, :-2, 1:-1], padded[:, 2:, 1:-1]
-    bridge = torch.maximum(torch.minimum(left, right), torch.minimum(up, down))
-    behind = (bridge >> _POINT_BITS) - (keys >> _POINT_BITS) > int(8.0 / DEPTH_RANGE_MM * _DEPTH_STEPS)
-    keys = torch.where(behind, bridge, keys)
+def _fill(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Close pinholes through which a far surface shows, then give empty pixels a neighbour's point.
+
+    Returns
+    -------
+    The filled keys, and the keys before the silhouette grew.
+    """
+    far = int(_PINHOLE_MM / DEPTH_RANGE_MM * _DEPTH_STEPS) << _POINT_BITS
     for _ in range(2):
-        padded = torch.nn.functional.pad(keys, (1, 1, 1, 1))
-        wide = torch.maximum(torch.maximum(padded[..., :-2], padded[..., 2:]), padded[..., 1:-1])
+        p = torch.nn.functional.pad(keys, (1, 1, 1, 1))
+        bridge = torch.maximum(
+            torch.minimum(p[:, 1:-1, :-2], p[:, 1:-1, 2:]), torch.minimum(p[:, :-2, 1:-1], p[:, 2:, 1:-1])
+        )
+        slanted = torch.maximum(torch.minimum(p[:, :-2, :-2], p[:, 2:, 2:]), torch.minimum(p[:, :-2, 2:], p[:, 2:, :-2]))
+        bridge = torch.maximum(bridge, slanted)
+        keys = keys + (bridge - keys) * (bridge - keys > far)
+    covered = keys
+    for _ in range(2):
+        p = torch.nn.functional.pad(keys, (1, 1, 1, 1))
+        wide = torch.maximum(torch.maximum(p[..., :-2], p[..., 2:]), p[..., 1:-1])
         near = torch.maximum(torch.maximum(wide[:, :-2], wide[:, 2:]), wide[:, 1:-1])
-        keys = torch.where(keys == 0, near, keys)
-    return keys
+        keys = keys + near * (keys == 0)
+    return keys, covered
 
 
 def _coverage(keys: Tensor) -> Tensor:
-    """Soft silhouette: the closed mask, smoothed over 3×3 pixels."""
-    mask = (keys > 0).float()[:, None]
-    closed = -torch.nn.functional.max_pool2d(-torch.nn.functional.max_pool2d(mask, 3, 1, 1), 3, 1, 1)
-    smooth = torch.nn.functional.avg_pool2d(closed, 3, 1, 1)
-    return ((smooth[:, 0] - 0.17) * 1.5).clamp(0, 1)
+    """Soft silhouette: the mask with its small holes closed, smoothed over 3×3 pixels."""
+    mask = _both_ways((keys > 0).float(), torch.maximum)
+    mask = _both_ways(_both_ways(mask, torch.maximum), torch.minimum)
+    mask = _both_ways(mask, torch.minimum)
+    return ((_both_ways(mask, torch.add) * (1 / 9) - 0.17) * 1.5).clamp(0, 1)
+
+
+def _both_ways(mask: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Join each pixel with its 3×3 neighbours; the border repeats."""
+    padded = torch.nn.functional.pad(mask[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
+    wide = join(join(padded[..., :-2], padded[..., 2:]), padded[..., 1:-1])
+    return join(join(wide[:, :-2], wide[:, 2:]), wide[:, 1:-1])

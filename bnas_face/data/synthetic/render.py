@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bnas_face.data.synthetic import accessories, background, camera, features, head, raster, surface, texture
+from bnas_face.data.synthetic import accessories, background, camera, features, head, raster, sampling, surface, texture
 from bnas_face.data.synthetic.conditions import Drawn
 from bnas_face.data.synthetic.identity import Identities
 from bnas_face.data.synthetic.texture import gauss, step
@@ -34,15 +35,13 @@ STYLE = {
 }
 
 
-def render(people: Identities, textures: Tensor, which: Tensor, drawn: Drawn, size_px: int, device: str = "cpu") -> Tensor:
+def render(people: Identities, which: Tensor, drawn: Drawn, size_px: int, device: str = "cpu") -> Tensor:
     """Render images.
 
     Parameters
     ----------
     people : Identities
-        n_people identities, on `device`.
-    textures : float32 (n_people, channels, texels, texels)
-        From `texture.paint`, once per identity.
+        n_people identities, on `device`; shape and skin are worked out once for each.
     which : int64 (n,)
         The person in each image, as a position in `people`.
     drawn : dict of ndarray, shape (n,)
@@ -56,14 +55,31 @@ def render(people: Identities, textures: Tensor, which: Tensor, drawn: Drawn, si
     Tensor of uint8, shape (n, size_px, size_px, 3)
     """
     n = {name: torch.as_tensor(value, dtype=torch.float32).to(device) for name, value in drawn.items()}
+    cast = Cast(people, head.load(str(people.shape.device)).people(people.shape), texture.paint(people))
+    which = which.to(device)
     out = torch.empty(len(which), size_px, size_px, 3, dtype=torch.uint8, device=device)
     for start in range(0, len(which), BATCH):
         places = torch.arange(start, start + BATCH, device=device).clamp(max=len(which) - 1)
         part = {name: value[places] for name, value in n.items()}
-        person = which.to(device)[places]
-        images = _render_batch(people.take(person), textures[person], part, size_px)
+        images = _render_batch(cast, which[places], part, size_px)
         out[start : start + BATCH] = images[: len(which) - start]
     return out
+
+
+@dataclass(frozen=True)
+class Cast:
+    """What is worked out once per identity.
+
+    Attributes
+    ----------
+    people : Identities
+    heads : float32 (n_people, 3 · rows · columns), neutral heads, mm
+    skins : float32 table of `texture.paint`
+    """
+
+    people: Identities
+    heads: Tensor
+    skins: Tensor
 
 
 @dataclass(frozen=True)
@@ -86,16 +102,17 @@ class View:
     distance: Tensor
 
 
-def _render_batch(people: Identities, textures: Tensor, n: dict[str, Tensor], size_px: int) -> Tensor:
-    model = head.load(str(textures.device))
+def _render_batch(cast: Cast, person: Tensor, n: dict[str, Tensor], size_px: int) -> Tensor:
+    model = head.load(str(cast.skins.device))
+    people = cast.people.take(person)
     style = _styles(people, n)
-    points = model.positions(_coefficients(model, people, n, style))
+    points = model.positions(cast.heads.index_select(0, person), _coefficients(model, people, n, style))
     view, camera_points, x_px, y_px = _project(model, points, n, size_px)
     shape = (len(points), model.n_rows, surface.COLUMNS)
     keep = _present(model, n, style)
     depth = camera_points[:, 2].view(shape)
     hits = raster.rasterise(x_px.view(shape), y_px.view(shape), depth, keep, size_px)
-    planes = _sample(model, textures, camera_points.view(len(points), 3, *shape[1:]), hits)
+    planes = _sample(cast.skins, person, camera_points.view(len(points), 3, *shape[1:]), hits)
     a = {name: value[:, None, None] for name, value in _appearance(people).items()}
     m = {name: value[:, None, None] for name, value in n.items()} | {"age_over": _over(n)[:, None, None]}
     colour = _shade(planes, hits, a, m)
@@ -125,7 +142,7 @@ def _styles(people: Identities, n: dict[str, Tensor]) -> Tensor:
 
 
 def _coefficients(model: head.HeadModel, people: Identities, n: dict[str, Tensor], style: Tensor) -> Tensor:
-    """Coefficients of all modes, (batch, n_modes)."""
+    """Coefficients of the modes that are new in each image, (batch, n_modes − n_identity_modes)."""
     over = _over(n)
     peaked = (n["hat_kind"] > 0.5) & (n["hat"] > 0)
     beanie = (n["hat_kind"] <= 0.5) & (n["hat"] > 0)
@@ -136,8 +153,7 @@ def _coefficients(model: head.HeadModel, people: Identities, n: dict[str, Tensor
         "volume": style[:, 0], "top": style[:, 1], "flare": style[:, 2], "curls": style[:, 3],
         "hat": n["hat"], "crown": beanie.float() * (0.3 + n["hat_r"]), "visor": peaked.float(),
     }  # fmt: skip
-    extra = torch.stack([values[name] for name in model.mode_names[people.shape.shape[1] :]], dim=1)
-    return torch.cat([people.shape, extra], dim=1)
+    return torch.stack([values[name] for name in model.mode_names[people.shape.shape[1] :]], dim=1)
 
 
 def _project(
@@ -179,19 +195,16 @@ def _rotation(yaw_deg: Tensor, pitch_deg: Tensor, roll_deg: Tensor) -> Tensor:
 
 def _present(model: head.HeadModel, n: dict[str, Tensor], style: Tensor) -> Tensor:
     """Which points exist: all skin, and the part of the shell that hair or hat fills. Bool (batch, rows, columns)."""
-    y, turn = model.coordinates[1], model.coordinates[2].abs()
-    front, side, back = (style[:, k, None, None] for k in (4, 5, 6))
-    to_side = torch.sigmoid((turn - 1.02) * 14)
-    to_back = torch.sigmoid((turn - 1.95) * 9)
-    ear = 18 * gauss(turn, 1.6, 0.22) * (side < 30)
-    limit = front + (side - front) * to_side - ear
-    limit = limit + (back - limit) * to_back
-    hat = n["hat"][:, None, None]
-    wears = (hat > 0) & (y < hat_line(turn))
-    keep = ((y < limit) & (style[:, 6, None, None] > -100)) | wears
-    inner = torch.ones_like(model.is_shell)
-    inner[[0, surface.ROWS - 1, surface.ROWS, -1]] = False
-    return (keep | ~model.is_shell) & inner
+    _, y, azimuth = model.coordinates[:, surface.ROWS :]
+    turn = azimuth[0].abs()
+    front, side, back = (style[:, k, None] for k in (4, 5, 6))
+    limit = front + (side - front) * torch.sigmoid((turn - 1.02) * 14) - 18 * gauss(turn, 1.6, 0.22) * (side < 30)
+    limit = limit + (back - limit) * torch.sigmoid((turn - 1.95) * 9)
+    limit = torch.maximum(limit, (hat_line(turn) + 300) * n["hat"][:, None] - 300)
+    present = torch.ones(len(style), *model.is_shell.shape, dtype=torch.bool, device=y.device)
+    present[:, surface.ROWS :] = y < limit[:, None, :]
+    present[:, [0, surface.ROWS - 1, surface.ROWS, -1]] = False
+    return present
 
 
 def hat_line(turn: Tensor) -> Tensor:
@@ -199,34 +212,35 @@ def hat_line(turn: Tensor) -> Tensor:
     return -40 + 22 * torch.sigmoid((turn - 1.9) * 4)
 
 
-def _sample(model: head.HeadModel, textures: Tensor, points: Tensor, hits: raster.Hits) -> dict[str, Tensor]:
-    """Look up template coordinates, normals and skin texture at each pixel."""
-    batch = len(points)
-    normals = _normals(points)
-    grid_x = hits.column * (2 / (surface.COLUMNS - 1)) - 1
-    fields = torch.cat([normals, model.coordinates.expand(batch, -1, -1, -1)], 1)
-    shell = hits.row > surface.ROWS - 1.5
-    grid = torch.stack([grid_x, hits.row * (2 / (model.n_rows - 1)) - 1], -1)
-    seen = torch.nn.functional.grid_sample(fields, grid, align_corners=True, padding_mode="border")
-    grid = torch.stack([grid_x, hits.row * (2 / (surface.ROWS - 1)) - 1], -1)
-    paint = torch.nn.functional.grid_sample(textures, grid, align_corners=True, padding_mode="border")
-    normal = seen[:, :3] / seen[:, :3].norm(dim=1, keepdim=True).clamp(min=1e-6)
-    names = ("red", "green", "blue", "brow", "beard", "hairline", "wrinkle", "occlusion")
-    return {
-        "nx": normal[:, 0], "ny": normal[:, 1], "nz": normal[:, 2],
-        "x": seen[:, 3], "y": seen[:, 4], "azimuth": seen[:, 5], "shell": shell.float(),
-        **{name: paint[:, k] for k, name in enumerate(names)},
-    }  # fmt: skip
+def _sample(skins: Tensor, person: Tensor, points: Tensor, hits: raster.Hits) -> dict[str, Tensor]:
+    """Look up skin, template coordinates and normals at each pixel."""
+    batch, _, n_rows, n_columns = points.shape
+    first = (torch.arange(batch, device=person.device) * (n_rows * n_columns))[:, None, None]
+    place = sampling.lookup(first, hits.row, hits.column, n_rows, n_columns)
+    nx, ny, nz = (place(plane.reshape(-1)) for plane in _normals(points))
+    unit = torch.rsqrt(nx * nx + ny * ny + nz * nz + 1e-9)
+    shell = (hits.row > surface.ROWS - 1.5).float()
+    skin_row = (hits.row * ((texture.TEXELS - 1) / (surface.ROWS - 1))).clamp(max=texture.TEXELS - 1.001)
+    row = skin_row + (hits.row - surface.ROWS - skin_row) * shell
+    size = skins[0].numel()
+    base = (person[:, None, None] + 1) * size * (shell == 0)
+    column = hits.column * ((texture.TEXELS - 1) / (n_columns - 1))
+    place = sampling.lookup(base, row, column, texture.TEXELS, texture.TEXELS)
+    flat = skins.view(-1)
+    seen = {name: place(flat[k * texture.TEXELS**2 :]) for k, name in enumerate(texture.CHANNELS)}
+    share = hits.column * (2 / (n_columns - 1)) - 1
+    azimuth = share * (math.pi * surface.FRONT_FOCUS + math.pi * (1 - surface.FRONT_FOCUS) * share * share)
+    return seen | {"azimuth": azimuth, "nx": nx * unit, "ny": ny * unit, "nz": nz * unit, "shell": shell}
 
 
-def _normals(points: Tensor) -> Tensor:
-    """Outward normals (not unit length) of a grid of points (batch, 3, rows, columns)."""
+def _normals(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Outward normals (not unit length) of points (batch, 3, rows, columns): three planes (batch, rows, columns)."""
     across, down = torch.zeros_like(points), torch.zeros_like(points)
-    across[..., 1:-1] = points[..., 2:] - points[..., :-2]
+    torch.sub(points[..., 2:], points[..., :-2], out=across[..., 1:-1])
     across[..., 0] = across[..., -1] = points[..., 1] - points[..., -2]
-    down[:, :, 1:-1] = points[:, :, 2:] - points[:, :, :-2]
+    torch.sub(points[:, :, 2:], points[:, :, :-2], out=down[:, :, 1:-1])
     (ax, ay, az), (dx, dy, dz) = across.unbind(1), down.unbind(1)
-    return torch.stack([ay * dz - az * dy, az * dx - ax * dz, ax * dy - ay * dx], 1)
+    return ay * dz - az * dy, az * dx - ax * dz, ax * dy - ay * dx
 
 
 def _appearance(people: Identities) -> dict[str, Tensor]:
@@ -242,6 +256,7 @@ def _appearance(people: Identities) -> dict[str, Tensor]:
     a["hair_g"] = 0.014 + tone * (0.30 - 0.14 * a["hair_red"] ** 2)
     a["hair_b"] = 0.012 + tone * (0.17 - 0.13 * a["hair_red"])
     a["male"] = (a["sex"] <= 0.5).float()
+    a["shaved"] = (people.style == 0).float()
     return a
 
 
@@ -249,24 +264,27 @@ def _shade(p: dict[str, Tensor], hits: raster.Hits, a: dict[str, Tensor], m: dic
     """Light on skin, hair and hat: linear RGB (3, batch, h, w)."""
     hair = _hair_colour(p, a, m)
     skin, shine, sparkle = _skin_colour(p, hair, a, m)
-    fabric = torch.stack([(0.02 + 0.6 * m[f"hat_{c}"] ** 2) * torch.ones_like(p["x"]) for c in "rgb"])
-    fabric = fabric * (0.85 + 0.15 * torch.sin(p["azimuth"] * 70) * (m["hat_kind"] <= 0.5))
     is_hat = p["shell"] * m["hat"] * step(hat_line(p["azimuth"].abs()) - p["y"], 2.0)
-    cover = hair + (fabric - hair) * is_hat
-    albedo = skin + (cover - skin) * p["shell"]
-    shine = shine * (1 - p["shell"]) + 0.10 * p["shell"] * (1 - is_hat)
+    weave = 0.85 + 0.15 * torch.sin(p["azimuth"] * 70) * (m["hat_kind"] <= 0.5)
+    fabric = torch.stack([(0.02 + 0.6 * m[f"hat_{c}"] ** 2) * weave for c in "rgb"])
+    hair += (fabric - hair) * is_hat
+    albedo = skin.lerp_(hair, p["shell"])
+    shine = shine + (0.10 * (1 - is_hat) - shine) * p["shell"]
     facing = p["nx"] * m["light_x"] + p["ny"] * m["light_y"] + p["nz"] * m["light_z"]
-    half_z = (2 + 2 * m["light_z"]).sqrt()
-    half = (p["nx"] * m["light_x"] + p["ny"] * m["light_y"] + p["nz"] * (m["light_z"] + 1)) / half_z
-    gloss = shine * half.clamp(min=0) ** 22
+    half = (facing + p["nz"]) * torch.rsqrt(2 + 2 * m["light_z"])
+    gloss = half.clamp(min=0) ** 2
+    gloss = gloss * gloss * gloss
+    gloss = shine * gloss * gloss * gloss * gloss  # cosine to the 24th
     sky = 0.75 - 0.25 * p["ny"]
     dark = p["occlusion"] + (1 - p["occlusion"]) * p["shell"]
     back = (p["nz"] * 0.6 - p["nx"] * m["light_x"].sign() * 0.8).clamp(min=0) * m["fill"]
-    light = []
-    for wrap in (0.28, 0.16, 0.12):  # red light travels furthest under the skin
-        direct = ((facing + wrap) / (1 + wrap)).clamp(min=0) * m["key"]
-        light.append((m["ambient"] * sky + back) * dark + direct * (0.45 + 0.55 * dark))
-    return albedo * torch.stack(light) + (gloss * m["key"] + 0.5 * sparkle * m["key"])
+    soft = (m["ambient"] * sky + back) * dark
+    dark = 0.45 + 0.55 * dark
+    shiny = (gloss + 0.5 * sparkle) * m["key"]
+    for channel, wrap in zip(albedo, (0.28, 0.16, 0.12), strict=True):  # red light travels furthest under the skin
+        channel *= soft + ((facing + wrap).clamp(min=0) * dark) * (m["key"] / (1 + wrap))
+        channel += shiny
+    return albedo
 
 
 def _hair_colour(p: dict[str, Tensor], a: dict[str, Tensor], m: dict[str, Tensor]) -> Tensor:
@@ -281,33 +299,70 @@ def _skin_colour(
     p: dict[str, Tensor], hair: Tensor, a: dict[str, Tensor], m: dict[str, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Albedo (3, batch, h, w), strength of the skin's shine and of the eyes' sparkle (batch, h, w)."""
-    x, y = p["x"], p["y"]
-    facing = step(1.3 - p["azimuth"].abs(), 0.2)
     over = m["age_over"]
-    albedo = torch.stack([p["red"], p["green"], p["blue"]])
-    albedo = albedo * (1 - (0.42 * over + 0.04 + 0.10 * m["brow_knit"] * gauss(x, 0, 12)) * p["wrinkle"])
+    growth = 1 - (1 - _scalp(p, a, over)) * (1 - p["brow"] * (1 - 0.25 * over)) * (1 - _beard_density(p, a, m))
+    lines = 1 - (0.42 * over + 0.04 + 0.10 * m["brow_knit"]) * p["wrinkle"]
+    albedo = torch.stack([p["red"] * lines, p["green"] * lines, p["blue"] * lines])
+    facing = step(1.3 - p["azimuth"].abs(), 0.2)
+    shine = 0.09 + 0.05 * gauss(p["x"], 0, 10)
+    sparkle = torch.zeros_like(shine)
+    size_px = facing.shape[-1]
+    rows = _band(size_px, 68, 112)
+    _paint_lips(albedo[:, :, rows], shine[:, rows], {k: v[:, rows] for k, v in p.items()}, facing[:, rows], a, m)
+    albedo += (hair * 0.85 - albedo) * growth
+    shine *= 1 - growth
+    _paint_mouth(albedo[:, :, rows], {k: v[:, rows] for k, v in p.items()}, facing[:, rows], a, m)
+    rows = _band(size_px, 32, 74)
+    part = {k: v[:, rows] for k, v in p.items()}
+    _paint_eyes(albedo[:, :, rows], shine[:, rows], sparkle[:, rows], part, facing[:, rows], a, m)
+    return albedo, shine, sparkle
+
+
+def _band(size_px: int, top: int, bottom: int) -> slice:
+    """Rows of a picture between heights given for 112 px: alignment keeps eyes and mouth within them."""
+    return slice(top * size_px // 112, bottom * size_px // 112)
+
+
+def _scalp(p: dict[str, Tensor], a: dict[str, Tensor], over: Tensor) -> Tensor:
+    """Opacity of the hair's roots: recedes with age, thin where the head is shaved."""
     recede = 1.1 * a["male"] * a["baldness"] ** 2 * over
-    scalp = step(p["hairline"] - recede, 0.55) * (0.93 - 0.25 * (a["style_pick"] < 0.1) * a["male"])
-    beard = _beard_density(p, a, m)
-    brow = p["brow"] * (1 - 0.25 * over)
-    growth = 1 - (1 - scalp) * (1 - brow) * (1 - beard)
-    lips, inside, teeth = features.mouth(x, y, a, m)
-    lips, inside = lips * facing, inside * facing
-    lip = albedo * torch.stack([
+    return step(p["hairline"] - recede, 0.55) * (0.93 - 0.25 * a["shaved"])
+
+
+def _paint_lips(
+    albedo: Tensor, shine: Tensor, p: dict[str, Tensor], facing: Tensor, a: dict[str, Tensor], m: dict[str, Tensor]
+) -> None:
+    """Tint the lips in place."""
+    lips = features.lips(p["x"], p["y"], a, m) * facing
+    tints = (
         0.80 - 0.05 * a["lip_dark"] + 0.16 * m["make_up"],
         0.50 - 0.06 * a["lip_dark"] - 0.05 * a["lip_red"] - 0.22 * m["make_up"],
         0.52 - 0.06 * a["lip_dark"] - 0.04 * a["lip_red"] - 0.20 * m["make_up"],
-    ]).clamp(0.1, 1)  # fmt: skip
-    albedo = albedo + (lip - albedo) * (0.85 * lips)
-    albedo = albedo + (hair * 0.85 - albedo) * growth
-    cavity = torch.stack([0.06 + 0.48 * teeth, 0.018 + 0.47 * teeth, 0.018 + 0.42 * teeth])
-    albedo = albedo + (cavity - albedo) * inside
-    ball, opacity, lines, sparkle = features.eyes(x, y, a, m)
-    opacity, lines = opacity * facing, lines * facing
-    albedo = albedo * (1 - lines)
-    albedo = albedo + (ball - albedo) * opacity
-    shine = (0.09 + 0.05 * gauss(x, 0, 10)) * (1 - growth) * (1 + 0.6 * lips) * (1 - opacity)
-    return albedo, shine, sparkle * facing
+    )
+    for channel, tint in zip(albedo, tints, strict=True):
+        channel *= 1 - lips * (0.85 * (1 - tint.clamp(0.1, 1)))
+    shine *= 1 + 0.6 * lips
+
+
+def _paint_mouth(albedo: Tensor, p: dict[str, Tensor], facing: Tensor, a: dict[str, Tensor], m: dict[str, Tensor]) -> None:
+    """Open the mouth in place."""
+    inside, teeth = features.mouth(p["x"], p["y"], a, m)
+    inside = inside * facing
+    for channel, gum, tooth in zip(albedo, (0.06, 0.018, 0.018), (0.48, 0.47, 0.42), strict=True):
+        channel += (gum + tooth * teeth - channel) * inside
+
+
+def _paint_eyes(
+    albedo: Tensor, shine: Tensor, sparkle: Tensor, p: dict[str, Tensor], facing: Tensor, a: dict[str, Tensor], m: dict[str, Tensor]
+) -> None:
+    """Paint lids and eye balls in place."""
+    ball, opacity, lines, wet = features.eyes(p["x"], p["y"], a, m)
+    opacity, keep = opacity * facing, 1 - lines * facing
+    for channel, colour in zip(albedo, ball, strict=True):
+        channel *= keep
+        channel += (colour - channel) * opacity
+    shine *= 1 - opacity
+    sparkle += wet * facing
 
 
 def _beard_density(p: dict[str, Tensor], a: dict[str, Tensor], m: dict[str, Tensor]) -> Tensor:

@@ -14,7 +14,7 @@ from scipy.interpolate import PchipInterpolator
 
 Floats = NDArray[np.float64]
 
-ROWS, SHELL_ROWS, COLUMNS = 128, 88, 128
+ROWS, SHELL_ROWS, COLUMNS = 128, 96, 144
 EYE_X_MM, MOUTH_Y_MM = 31.5, 72.0
 FRONT_FOCUS = 0.66
 """Share of a uniform azimuth; the rest is cubic, which crowds the columns on the face."""
@@ -32,14 +32,14 @@ _HEAD = np.array(
         (-2, 83, 72, 4, -8, 32, -79, 2.3),
         (14, 82, 70.5, 18, -6, 50, -72, 2.3),
         (30, 83, 68.5, 32, -4, 64, -68, 2.3),
-        (46, 85, 66, 45, -2, 78, -67, 2.25),
-        (60, 87, 63.5, 57, 0, 90, -67, 2.2),
-        (74, 88, 60.5, 68, 1, 100, -68, 2.1),
-        (88, 86, 56.5, 79, 1, 110, -69, 2.0),
-        (101, 86, 52, 90, -2, 118, -70, 1.95),
-        (111, 80, 47.5, 100, -8, 125, -71, 1.95),
-        (116, 65, 46, 110, -14, 132, -72, 2.0),
-        (119, 44, 47, 120, -18, 140, -74, 2.0),
+        (46, 85, 65.5, 45, -2, 78, -67, 2.25),
+        (60, 87, 62, 57, 0, 90, -67, 2.2),
+        (74, 88, 58, 68, 1, 100, -68, 2.05),
+        (88, 86, 53, 79, 1, 110, -69, 1.92),
+        (101, 86, 47.5, 90, -2, 118, -70, 1.82),
+        (111, 80, 43.5, 100, -8, 125, -71, 1.8),
+        (116, 65, 43.5, 110, -14, 132, -72, 1.9),
+        (119, 44, 46, 120, -18, 140, -74, 2.0),
         (128, 33, 49, 132, -20, 148, -77, 2.0),
         (150, 31, 54, 152, -22, 160, -82, 2.0),
         (185, 34, 70, 185, -24, 190, -90, 2.0),
@@ -132,9 +132,9 @@ def _with_features(sheet: Sheet) -> Sheet:
     """Raise nose, lips, chin, cheek bones and brow ridge; sink the eye sockets."""
     relief = (
         nose(sheet)
-        - 10.0 * bump(sheet, 30, 0, 14, 9.5)  # eye sockets
-        - 4.0 * bump(sheet, 15, 2, 5, 9)  # inner corners
-        + 6.5 * bump(sheet, EYE_X_MM, 1, 10, 6.5)  # eye balls under their lids
+        - 8.0 * bump(sheet, 30, 0, 14, 9.5)  # eye sockets
+        - 3.0 * bump(sheet, 15, 2, 5, 9)  # inner corners
+        + 5.5 * bump(sheet, EYE_X_MM, 1, 10.5, 6.5)  # eye balls under their lids
         + 3.0 * bump(sheet, 27, -17, 17, 5)  # brow ridge
         + 4.5 * bump(sheet, 46, 24, 14, 12)  # cheek bones
         - 2.5 * bump(sheet, 44, 56, 12, 14)  # hollow of the cheek
@@ -155,8 +155,11 @@ def _with_features(sheet: Sheet) -> Sheet:
 
 def nose(sheet: Sheet) -> Floats:
     """Height of the average nose above the face, mm."""
-    along = np.interp(sheet.y, [-14, -4, 10, 26, 35, 40, 44, 48, 52, 56], [0, 2.0, 9.5, 18, 23, 24, 21.5, 14, 4.5, 0])
-    half_width = np.interp(sheet.y, [-10, 0, 15, 30, 40, 50], [8, 6.2, 6.6, 8.2, 9.4, 9])
+    heights = PchipInterpolator(
+        [-20, -6, 10, 26, 35, 40, 44, 48, 52, 57], [0, 1.8, 9.0, 17.5, 22.5, 23.5, 21, 13.5, 4.5, 0], extrapolate=False
+    )
+    along = np.nan_to_num(heights(sheet.y))
+    half_width = PchipInterpolator([-200, -10, 0, 15, 30, 40, 50, 200], [8.5, 8, 6.4, 6.8, 8.4, 9.6, 9, 9])(sheet.y)
     ridge = along * np.exp(-0.5 * np.abs(sheet.x / half_width) ** 2.3)
     wings = 8.5 * bump(sheet, 14, 43.5, 4.2, 5.0)
     return np.asarray(ridge * front(sheet) + wings)
