@@ -165,11 +165,9 @@ def _missing(cards: Sequence[Card], pairs: pd.DataFrame | None, images: _Images)
             " report that is published must be when its photographs show real people."
         )
     if images.n_broken:
-        text.append(
-            f"{images.n_broken} named images are absent or are no JPEG inside this folder; their places say so."
-        )
+        text.append(f"Images that are absent, or no JPEG inside this folder: {images.n_broken}; their places say so.")
     if images.n_over:
-        text.append(f"{images.n_over} further images were left out to keep the page below a size that can be mailed.")
+        text.append(f"Images left out to keep the page small enough to mail: {images.n_over}.")
     if cards and pairs is None:
         text.append(
             f"{PAIRS_NAME} is not beside this report: whether another model failed on the same pair is known only where"

@@ -203,8 +203,8 @@ def _drift(own: results.Outcome, twin: results.Outcome | None, pairs: pd.DataFra
     fmr = [numbers.rate(value, own.n_impostor) for value in (kept[0], moved[0])]
     fnmr = [numbers.rate(value, own.n_genuine) for value in (kept[1], moved[1])]
     return (
-        f"With its own threshold ({numbers.score(fitted)}) the FMR is {fmr[0]} % and the FNMR {fnmr[0]} %; with the"
-        f" twin's ({numbers.score(shared)}), applied unchanged, FMR {fmr[1]} % and FNMR {fnmr[1]} %."
+        f"With its own threshold ({numbers.score(fitted)}) the FMR is {fmr[0]}\u00a0% and the FNMR {fnmr[0]}\u00a0%;"
+        f" with the twin's ({numbers.score(shared)}), applied unchanged, FMR {fmr[1]}\u00a0% and FNMR {fnmr[1]}\u00a0%."
     )
 
 

@@ -92,7 +92,7 @@ def _evidence(comparison: Comparison, found: str, own: Outcome | None, twin: Out
     n = own.n_pairs if own else 0
     if own and twin and own.accuracy.value is not None and twin.accuracy.value is not None:
         parts.append(
-            f"{numbers.percent(own.accuracy.value, n)} % against {numbers.percent(twin.accuracy.value, n)} %"
+            f"{numbers.percent(own.accuracy.value, n)}\u00a0% against {numbers.percent(twin.accuracy.value, n)}\u00a0%"
             f" of {n:,} pairs decided rightly"
         )
     if gap.low is not None and gap.high is not None:

@@ -42,8 +42,8 @@ def test_sentences_name_gap_interval_test_and_correction(report_folder: Path) ->
     first = found["cfp_ff", "lfw-xnor-w1a1"]
     assert first.claim == "is 15.8 points below"
     assert first.evidence == (
-        "73.3 % against 89.1 % of 1,000 pairs decided rightly; 95 % interval of the gap −16.9 to −14.6 points; "
-        "McNemar exact p < 0.001."
+        "73.3\u00a0% against 89.1\u00a0% of 1,000 pairs decided rightly; "
+        "95 % interval of the gap −16.9 to −14.6 points; McNemar exact p < 0.001."
     )
     second = found["cfp_ff", "lfw-xnor"]
     assert second.claim == "is indistinguishable from"
