@@ -1,7 +1,8 @@
 """Inception-ResNet v1 of facenet-pytorch: as a backbone to train, and with its published weights.
 
 The network sees 160 px whatever `size_px` says (bilinear resize inside). Stem (up to ``conv2d_4b``), embedding layer
-and batch norms are always float; the convolutions of the Inception blocks are the binarizer's, without bias.
+and batch norms are always float; the convolutions of the Inception blocks are the binarizer's,
+without bias.
 
 ``shortcuts="block"`` is the published network. Its convolutions follow a ReLU, so their inputs are never negative and
 the sign of them says nothing: 1-bit activations need ``shortcuts="convolution"``. Parameter-free shortcuts around each
@@ -33,11 +34,15 @@ from bnas_face.config import ModelConfig
 from bnas_face.errors import CheckpointError, ConfigError
 from bnas_face.models.backbones._blocks import batch_norm
 from bnas_face.models.backbones._preprocessing import Preprocessing
+from bnas_face.models.binarizers import none
 from bnas_face.models.binarizers._base import Binarizer
 from bnas_face.torchvision_compat import ensure_torchvision
 
 SIZES_PX: tuple[int, ...] = (64, 112, 160)
 NATIVE_PX = 160
+N_COLOURS = 3
+CHANNELS_DIVISOR = 16
+"""Divides every channel count of the published network."""
 BLOCKS = ("repeat_1", "mixed_6a", "repeat_2", "mixed_7a", "repeat_3", "block8")
 PREPROCESSING = Preprocessing(  # (x − 127.5) / 128
     mean=(0.5, 0.5, 0.5), std=(128 / 255,) * 3, size_px=NATIVE_PX, source="facenet-pytorch"
@@ -53,12 +58,14 @@ class InceptionResnetV1(nn.Module):
     def __init__(self, config: ModelConfig, binarizer: Binarizer) -> None:
         super().__init__()
         self.net = _published(dropout=config.dropout)
-        in_features = self.net.last_linear.in_features
+        for name, part in self.net.named_children():
+            made_by = binarizer if name in BLOCKS else none.FullPrecision()
+            norm_before = name in BLOCKS and config.shortcuts == "convolution"
+            _rebuild(part, made_by, config.width, norm_before=norm_before)
+        in_features = round(self.net.last_linear.in_features * config.width)
         self.net.last_linear = nn.Linear(in_features, config.embedding_dim, bias=False)
         self.net.last_bn = nn.BatchNorm1d(config.embedding_dim, eps=0.001)
         self.net.classify, self.net.logits = True, nn.Identity()  # else it normalises, which is the head's part
-        for name in BLOCKS:
-            _replace_convolutions(getattr(self.net, name), binarizer, norm_before=config.shortcuts == "convolution")
 
     def forward(self, images: Tensor) -> Tensor:
         """(batch_size, 3, size_px, size_px) in [-1, 1] → (batch_size, embedding_dim)."""
@@ -69,15 +76,18 @@ class InceptionResnetV1(nn.Module):
 
 
 def build(config: ModelConfig, binarizer: Binarizer) -> nn.Module:
-    """Inception-ResNet v1 of `config`, with fresh weights.
+    """Inception-ResNet v1 of `config`, with fresh weights; `width` 1 is the published 22.8 M parameters.
 
     Raises
     ------
     ConfigError
-        If `config` asks for another width, for 1-bit activations with ``shortcuts="block"``, or for the input scale.
+        If `config` asks for a width that is not a multiple of 1/16, for 1-bit activations with ``shortcuts="block"``,
+        or for the input scale.
     """
-    if config.width != 1:
-        raise ConfigError(f"Backbone 'inception_resnet_v1' has one width; leave width at 1, not {config.width}.")
+    if (config.width * CHANNELS_DIVISOR) % 1:
+        raise ConfigError(
+            f"Backbone 'inception_resnet_v1' joins branches: its width must be a multiple of 1/16, not {config.width}."
+        )
     if config.activation_bits == 1 and config.shortcuts == "block":
         raise ConfigError(
             "Backbone 'inception_resnet_v1' with shortcuts 'block' feeds its convolutions from a ReLU, so the signs of "
@@ -99,19 +109,27 @@ def _published(dropout: float = 0.6) -> Any:
     return Published(dropout_prob=dropout)
 
 
-def _replace_convolutions(module: nn.Module, binarizer: Binarizer, *, norm_before: bool) -> None:
-    """Replace every convolution inside `module` by the binarizer's of the same geometry and initial weights."""
+def _rebuild(module: nn.Module, binarizer: Binarizer, width: float, *, norm_before: bool) -> None:
+    """Replace every convolution below `module` by the binarizer's of the same geometry, and scale all channels."""
     for name, child in module.named_children():
-        if not isinstance(child, nn.Conv2d):
-            _replace_convolutions(child, binarizer, norm_before=norm_before)
-            continue
-        made = binarizer.convolution(
-            child.in_channels, child.out_channels, max(child.kernel_size), stride=child.stride[0]
-        )
-        # The binarizer makes square kernels with "same" padding; Inception also has 1×7 kernels and no padding.
-        made.kernel_size, made.padding = child.kernel_size, child.padding
-        made.weight = nn.Parameter(child.weight.detach().clone())
-        setattr(module, name, nn.Sequential(batch_norm(child.in_channels), made) if norm_before else made)
+        if isinstance(child, nn.Conv2d):
+            made = _convolution(child, binarizer, width)
+            setattr(module, name, nn.Sequential(batch_norm(made.in_channels), made) if norm_before else made)
+        elif isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, nn.BatchNorm2d(round(child.num_features * width), eps=child.eps))
+        else:
+            _rebuild(child, binarizer, width, norm_before=norm_before)
+
+
+def _convolution(like: nn.Conv2d, binarizer: Binarizer, width: float) -> nn.Conv2d:
+    """The binarizer makes square kernels with "same" padding; Inception also has 1×7 kernels and none."""
+    in_channels = like.in_channels if like.in_channels == N_COLOURS else round(like.in_channels * width)
+    out_channels = round(like.out_channels * width)
+    made = binarizer.convolution(in_channels, out_channels, max(like.kernel_size), stride=like.stride[0])
+    made.kernel_size, made.padding = like.kernel_size, like.padding
+    made.weight = nn.Parameter(torch.empty(out_channels, in_channels, *like.kernel_size))
+    made.reset_parameters()
+    return made
 
 
 def pretrained(name: str) -> tuple[nn.Module, Path]:

@@ -23,7 +23,8 @@ from bnas_face.config import ModelConfig
 from bnas_face.errors import CheckpointError, ConfigError, FormatError, MissingDependencyError
 from bnas_face.models.backbones._preprocessing import Preprocessing
 
-SIZES_PX: tuple[int, ...] = ()
+SIZES_PX: tuple[int, ...] = (64, 112)
+"""Nothing is built here; these let `bnas_face.models.build` come as far as the sentence of `build`."""
 OPTIONS = ("mean", "std", "colour_order", "size_px")
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 KNOWN_FILES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
