@@ -5,13 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
+from bnas_face import tables
+
 _PATH = click.Path(path_type=Path)
+_SHOWN_PROBLEMS = 50
 
 
-@click.group()
+class _Suggesting(click.Group):
+    """A group that answers a typo with the nearest command."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """As click's, with a suggestion."""
+        known = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in known:
+            ctx.fail(f"No such command '{args[0]}'.{tables.suggest(args[0], known)} Known: {', '.join(known)}.")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Suggesting)
 def command() -> None:
     """Datasets: where to get them, import and check them, look at them."""
 
@@ -19,10 +34,8 @@ def command() -> None:
 @command.command("import")
 @click.argument("dataset")
 @click.argument("source", type=_PATH)
-@click.option(
-    "--pairs", type=_PATH, multiple=True, help="Pair list: a file, archive or folder. May be given several times."
-)
-@click.option("--name", help="Import under this name (dataset 'folder': then used as folder:NAME).")
+@click.option("--pairs", type=_PATH, multiple=True, help="Pair list: file, archive or folder; several may be given.")
+@click.option("--name", help="Only for 'folder': import under this name, then used as folder:NAME.")
 @click.option("--allow-other-counts", is_flag=True, help="Accept a set whose counts are not the published ones.")
 def import_(dataset: str, source: Path, pairs: tuple[Path, ...], name: str | None, allow_other_counts: bool) -> None:
     """Import DATASET from SOURCE: an archive (tar, zip), a folder, a .bin or a .rec file.
@@ -40,6 +53,81 @@ def import_(dataset: str, source: Path, pairs: tuple[Path, ...], name: str | Non
     click.echo(
         f"Imported {found.name} ({found.variant}): {found.n_images:,} images of {found.n_identities:,} identities, "
         f"{found.size_px} px; pair lists: {', '.join(lists) or 'none'}."
+    )
+
+
+@command.command()
+@click.argument("dataset")
+@click.option("--against", metavar="DATASET", help="Count the people that this other set has too, by name.")
+def check(dataset: str, against: str | None) -> None:
+    """Check DATASET: counts, every image, every pair list. Exit code 1 and a list if something is wrong."""
+    from bnas_face.data import audit
+    from bnas_face.errors import DatasetError
+
+    with _progress(f"Checking {dataset}") as progress:
+        found = audit.check(dataset, against, progress)
+    for fact in found.facts:
+        click.echo(fact)
+    for problem in found.problems[:_SHOWN_PROBLEMS]:
+        click.echo(f"  - {problem}")
+    if len(found.problems) > _SHOWN_PROBLEMS:
+        click.echo(f"  … and {len(found.problems) - _SHOWN_PROBLEMS:,} more")
+    if found.problems:
+        raise DatasetError(f"'{dataset}' has {len(found.problems):,} problem(s), listed above.")
+    click.echo("No problems found.")
+
+
+@command.command()
+@click.argument("dataset")
+def where(dataset: str) -> None:
+    """Where to get DATASET, its terms, the layout expected, and the command that imports it."""
+    from bnas_face.data import datasets, library
+
+    card = datasets.card(dataset)
+    state = f"imported in {library.folder_of(dataset)}" if library.is_imported(dataset) else "not imported"
+    click.echo(f"{dataset}: {card.title}\n\nFrom     {card.source}\nTerms    {card.licence}\nHere     {state}\n")
+    click.echo("\n".join(f"  {line}" for line in card.layout.splitlines()))
+    counts = [
+        f"  {variant}: {images:,} images" + (f" of {identities:,} identities" if identities else "")
+        for variant, (images, identities) in card.expected.items()
+    ]
+    if counts:
+        click.echo("\nVariants accepted:\n" + "\n".join(counts))
+
+
+@command.command()
+@click.argument("dataset")
+@click.option("--out", type=_PATH, help="PNG to write; default DATASET.png in the working directory.")
+@click.option("--seed", default=0, show_default=True, help="Which images are drawn.")
+def show(dataset: str, out: Path | None, seed: int) -> None:
+    """Write a contact sheet of DATASET as PNG, to look at."""
+    path = out or Path(f"{dataset.partition(':')[0]}.png")
+    if dataset == "demo":
+        from bnas_face.data.synthetic import sheet
+
+        sheet.write(path)
+    else:
+        from bnas_face.data import contact_sheet, datasets
+
+        contact_sheet.write(datasets.load(dataset), path, seed=seed)
+    click.echo(f"Wrote {path}.")
+
+
+@command.command()
+@click.argument("dataset")
+def fetch(dataset: str) -> None:
+    """Download DATASET where its owners allow it (lfw, through scikit-learn)."""
+    from bnas_face.config import data_root
+    from bnas_face.data import datasets, fetching
+
+    datasets.card(dataset)
+    images = fetching.fetch(dataset, data_root() / ".fetched")
+    lists = images.parent
+    click.echo(
+        f"Downloaded to {images} (not aligned). Next:\n"
+        f"  bnasface align {images} aligned\n"
+        f"  bnasface data import lfw aligned --pairs {lists / 'pairs.txt'} --pairs {lists / 'pairsDevTrain.txt'} "
+        f"--pairs {lists / 'pairsDevTest.txt'}"
     )
 
 

@@ -85,6 +85,7 @@ def import_dataset(
         pairs |= content.pairs
         manifest = _manifest(request, name, rules, content, origin, stage)
         _check_counts(request, manifest)
+        _check_pair_counts(request, rules, pairs)
         _check_pairs(request, pairs, content.image_ids, tell)
         for protocol, table in pairs.items():
             write_text(stage / "pairs" / f"{protocol}.csv", table.to_csv(index=False, lineterminator="\n"))
@@ -261,7 +262,7 @@ def _describe(root: Path, rules: ImportRules, quick_hash: str | None, reference:
         )
     return _Content(
         image_ids=image_ids,
-        content_hash=quick_hash or folders.content_hash(root, image_ids),
+        content_hash=quick_hash or folders.content_hash(image_ids, folders.digests(root, image_ids)),
         size_px=folders.native_size(encoded.decode(folders.read_bytes(root, image_ids[0]), image_ids[0]), image_ids[0]),
         n_identities=len(library.identities(image_ids, rules.identity_level, rules.identity_pattern)[1]),
         identity_level=rules.identity_level,
@@ -277,7 +278,7 @@ def _stage_bin(target: Path, request: Request, rules: ImportRules) -> _Content:
     if not rules.protocols:
         raise DatasetError(f"Dataset '{request.dataset}' has no pairs, so it cannot come from '{request.source}'.")
     stem = request.source.stem
-    protocol = stem if stem in rules.protocols else rules.protocols[0]
+    protocol = stem if stem in rules.protocols else next(iter(rules.protocols))
     content = verification_bin.read(request.source)
     archives.remove(target)
     ids = []
@@ -300,13 +301,14 @@ def _records_in(source: Path) -> Path | None:
 
 
 def _refer_to_records(records: Path, stage: Path) -> _Content:
-    from bnas_face.data.formats import recordio
+    from bnas_face.data.formats import record_sets, recordio
 
+    recordio.check_two_files(records)
     with recordio.RecordFile(records) as file:
-        listing = recordio.list_images(file)
+        listing = record_sets.list_images(file)
         first = str(listing.keys[0])
         size_px = folders.native_size(encoded.decode(file.read(int(listing.keys[0])).payload, first), first)
-    recordio.save_listing(stage / "records.npz", listing)
+    record_sets.save_listing(stage / "records.npz", listing)
     return _Content(
         image_ids=tuple(str(key) for key in listing.keys),
         content_hash=sha256_text(sha256_file(records), sha256_file(records.with_suffix(".idx"))),
@@ -361,6 +363,18 @@ def _check_counts(request: Request, manifest: Manifest) -> None:
         f"'{request.source}' holds {manifest.n_images:,} images of {manifest.n_identities:,} identities; "
         f"'{request.dataset}' has {known}. Give the complete file, or add --allow-other-counts to import it as it is."
     )
+
+
+def _check_pair_counts(request: Request, rules: ImportRules, pairs: dict[str, pd.DataFrame]) -> None:
+    """As many genuine and impostor pairs as the protocol card promises."""
+    for protocol, table in pairs.items():
+        n_genuine = int(table["is_genuine"].sum())
+        found, expected = (n_genuine, len(table) - n_genuine), rules.protocols[protocol]
+        if found != expected and not request.allow_other_counts:
+            raise DatasetError(
+                f"The pair list of '{protocol}' holds {found[0]:,} genuine and {found[1]:,} impostor pairs, not "
+                f"{expected[0]:,} and {expected[1]:,}. Give the published list, or add --allow-other-counts."
+            )
 
 
 def _check_pairs(request: Request, pairs: dict[str, pd.DataFrame], image_ids: Sequence[str], tell: Tell) -> None:

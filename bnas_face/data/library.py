@@ -87,8 +87,8 @@ class ImportRules:
         Path inside the archive → image id, or None for a file that is no image of the set.
     read_pairs : callable or None
         Files and folders given with ``--pairs`` → protocol name → table. None: the set has no pair lists.
-    protocols : tuple of str
-        Protocols the set can hold; a ``.bin`` becomes one of them.
+    protocols : mapping of str to (n_genuine, n_impostor)
+        Protocols the set can hold and their numbers of pairs; a ``.bin`` becomes the one of its name, else the first.
     identity_level, identity_pattern : int or None, str or None
         See `Manifest`.
     identity_names_file : str or None
@@ -99,7 +99,7 @@ class ImportRules:
 
     place: Callable[[PurePosixPath], str | None]
     read_pairs: PairReader | None = None
-    protocols: tuple[str, ...] = ()
+    protocols: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     identity_level: int | None = 0
     identity_names_file: str | None = None
     identity_pattern: str | None = None
@@ -122,13 +122,13 @@ def any_image(path: PurePosixPath) -> str | None:
 
 
 def flat_name(path: PurePosixPath) -> str | None:
-    """A `place` rule for uniquely named files: the name alone; CALFW's and CPLFW's unaligned copies are left out."""
+    """A `place` rule for uniquely named files: the name alone; CALFW's and CPLFW's raw copies are left out."""
     is_wanted = folders.is_image_name(path.name) and "images&landmarks" not in path.parts
     return path.name if is_wanted else None
 
 
 def single_list(protocol: str, reader: str) -> PairReader:
-    """A `read_pairs` rule: one text file, read by the function `reader` of `pair_lists`; image paths become file names."""
+    """A `read_pairs` rule: one text file for the function `reader` of `pair_lists`; image paths become file names."""
 
     def read(files: Sequence[Path]) -> dict[str, pd.DataFrame]:
         from bnas_face.data.formats import pair_lists

@@ -21,7 +21,7 @@ bnasface data import agedb_30 agedb_30.bin""",
 IMPORT = library.ImportRules(
     place=library.flat_name,
     read_pairs=library.single_list("agedb_30", "read_agedb"),
-    protocols=("agedb_30",),
+    protocols={"agedb_30": (3000, 3000)},
     identity_level=None,
     identity_pattern=r"\d+_(.+?)_\d+_[mf]\.\w+",
 )

@@ -21,7 +21,7 @@ bnasface data import calfw calfw.bin""",
 IMPORT = library.ImportRules(
     place=library.flat_name,
     read_pairs=library.single_list("calfw", "read_calfw"),
-    protocols=("calfw",),
+    protocols={"calfw": (3000, 3000)},
     identity_level=None,
     identity_pattern=r"(.+)_\d+\.\w+",
 )

@@ -6,7 +6,7 @@ import numpy as np
 
 from bnas_face.data import library
 from bnas_face.data.datasets import DatasetCard
-from bnas_face.data.formats import recordio
+from bnas_face.data.formats import record_sets, recordio
 from bnas_face.data.images import FaceImages
 from bnas_face.errors import DatasetError
 
@@ -16,7 +16,7 @@ CARD = DatasetCard(
     source="the owners (CASIA); the aligned copy is 'faces_webface_112x112' of InsightFace's dataset list",
     layout="""\
 faces_webface_112x112/train.rec train.idx     490,623 images of 10,572 identities, read in place
-  or <identity>/<image>.jpg                   aligned to 112×112 (a folder is read in place, an archive unpacked)
+  or <identity>/<image>.jpg                   aligned to 112×112; a folder is read in place
 bnasface data import casia faces_webface_112x112/
 bnasface data check casia                     counts, broken images, identity records""",
     expected={"faces_webface_112x112": (490623, 10572), "original": (494414, 10575), "cleaned": (453580, 10575)},
@@ -40,7 +40,7 @@ def load(argument: str | None) -> FaceImages:
 def _open_records(found: library.Manifest) -> FaceImages:
     path = library.images_root(found)
     recordio.check_two_files(path)
-    listing = recordio.load_listing(library.folder_of(found.name) / "records.npz")
+    listing = record_sets.load_listing(library.folder_of(found.name) / "records.npz")
     if path.stat().st_size != listing.n_bytes:
         raise DatasetError(
             f"'{path}' has {path.stat().st_size:,} bytes, {listing.n_bytes:,} at import. Import 'casia' again."
@@ -53,6 +53,6 @@ def _open_records(found: library.Manifest) -> FaceImages:
         identity_names=tuple(str(label) for label in known),
         content_hash=found.content_hash,
         size_px=found.size_px,
-        read=recordio.RecordReader(recordio.RecordFile(path), listing.keys, found.size_px),
+        read=record_sets.RecordReader(recordio.RecordFile(path), listing.keys, found.size_px),
         provenance=library.provenance(found, CARD),
     )

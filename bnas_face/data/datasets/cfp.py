@@ -43,7 +43,7 @@ def _read_pairs(files: Sequence[Path]) -> dict[str, pd.DataFrame]:
 IMPORT = library.ImportRules(
     place=library.last_parts(3),
     read_pairs=_read_pairs,
-    protocols=("cfp_ff", "cfp_fp"),
+    protocols={"cfp_ff": (3500, 3500), "cfp_fp": (3500, 3500)},
     identity_level=0,
     identity_names_file="source/list_name.txt",
 )

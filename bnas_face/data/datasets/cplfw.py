@@ -21,7 +21,7 @@ bnasface data import cplfw cplfw.bin""",
 IMPORT = library.ImportRules(
     place=library.flat_name,
     read_pairs=library.single_list("cplfw", "read_cplfw"),
-    protocols=("cplfw",),
+    protocols={"cplfw": (3000, 3000)},
     identity_level=None,
     identity_pattern=r"(.+?)[_-]\d[^_]*",
 )

@@ -46,7 +46,10 @@ def _read_pairs(files: Sequence[Path]) -> dict[str, pd.DataFrame]:
 
 
 IMPORT = library.ImportRules(
-    place=library.last_parts(2), read_pairs=_read_pairs, protocols=("lfw", "lfw_dev"), identity_level=0
+    place=library.last_parts(2),
+    read_pairs=_read_pairs,
+    protocols={"lfw": (3000, 3000), "lfw_dev": (1600, 1600)},
+    identity_level=0,
 )
 
 

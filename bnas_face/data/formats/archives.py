@@ -181,8 +181,8 @@ def _bounded(source: Path, found: Iterator[Member | None]) -> Iterator[Member | 
         total += member.n_bytes if member else 0
         if total > limit or count > MAX_FILES:
             raise FormatError(
-                f"'{source}' would unpack to more than {limit:,} bytes or {MAX_FILES:,} files; that is no set of images "
-                "and is refused."
+                f"'{source}' would unpack to more than {limit:,} bytes or {MAX_FILES:,} files; that is no set of "
+                "images and is refused."
             )
         yield member
 

@@ -146,15 +146,19 @@ def native_size(pixels: NDArray[np.uint8], image_id: str) -> int:
     return int(check_square(pixels, image_id, int(pixels.shape[0])).shape[0])
 
 
-def content_hash(root: Path, image_ids: Sequence[str]) -> str:
-    """SHA-256 over all ids and all bytes of the files: changes whenever an id or a byte changes, else never."""
+def digests(root: Path, image_ids: Sequence[str]) -> list[str]:
+    """SHA-256 of each file's bytes, in hex, read by a pool of threads."""
 
     def one(image_id: str) -> str:
         return hashlib.sha256(read_bytes(root, image_id)).hexdigest()
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        digests = pool.map(one, image_ids, chunksize=64)
-        return sha256_text(*(part for pair in zip(image_ids, digests, strict=True) for part in pair))
+        return list(pool.map(one, image_ids, chunksize=64))
+
+
+def content_hash(image_ids: Sequence[str], hashes: Sequence[str]) -> str:
+    """SHA-256 over all ids and the `digests` of their files: changes whenever an id or a byte changes, else never."""
+    return sha256_text(*(part for pair in zip(image_ids, hashes, strict=True) for part in pair))
 
 
 def quick_hash(root: Path, image_ids: Sequence[str]) -> str:

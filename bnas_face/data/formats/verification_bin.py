@@ -202,6 +202,9 @@ class _Machine:
                 raise _RefusedError(f"the pickle instruction {name} is not allowed in a .bin")
             handler(self, argument)
 
+    def drop(self) -> None:
+        self.stack.pop()
+
     def pop(self, kind: type | tuple[type, ...] = object) -> Any:
         value = self.stack.pop()
         if value is _MARK or not isinstance(value, kind):
@@ -209,10 +212,11 @@ class _Machine:
         return value
 
     def pop_mark(self) -> list[Any]:
-        mark = len(self.stack) - 1 - next(i for i, value in enumerate(reversed(self.stack)) if value is _MARK)
-        items = self.stack[mark + 1 :]
-        del self.stack[mark:]
-        return items
+        """The values above the topmost mark, in order; the mark is taken off too."""
+        items: list[Any] = []
+        while (value := self.stack.pop()) is not _MARK:
+            items.append(value)
+        return items[::-1]
 
     def tuple_of(self, n: int) -> None:
         items = [self.pop() for _ in range(n)][::-1]
@@ -309,7 +313,7 @@ _NAMES = frozenset({*_CALLS, "numpy.ndarray"})
 
 _HANDLERS: Mapping[str, Callable[[_Machine, Any], None]] = {
     "MARK": lambda machine, _: machine.stack.append(_MARK),
-    "POP": lambda machine, _: machine.stack.pop() and None,
+    "POP": lambda machine, _: machine.drop(),
     "EMPTY_LIST": lambda machine, _: machine.stack.append([]),
     "LIST": lambda machine, _: machine.stack.append(machine.pop_mark()),
     "APPEND": lambda machine, _: machine.append([machine.pop()]),
