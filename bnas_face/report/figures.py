@@ -124,14 +124,12 @@ class CurvePlot:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """The score histograms of one model: closed areas, label positions, and its threshold (a band over the folds)."""
+    """The score histograms of one model: closed areas, and its threshold (a band over the folds)."""
 
     model: int
     mark: Mark
     genuine: str
     impostor: str
-    genuine_label: float
-    impostor_label: float
     threshold: float | None
     threshold_low: float | None
     threshold_high: float | None
@@ -244,7 +242,8 @@ def det(outcomes: Sequence[tuple[int, Outcome]], mark_list: Sequence[Mark]) -> C
     deviate = NormalDist().inv_cdf
     x = Scale(0.25 / n_impostor, 0.5, deviate)
     ceiling = next(limit for limit in (*_RATE_CEILINGS, 0.9999) if limit >= min(0.9999, _largest_fnmr(drawn)))
-    y = Scale(min(0.25 / max(n_genuine, 1), ceiling / 4), ceiling, deviate)
+    floor = max(0.25 / max(n_genuine, 1), 0.6 * _smallest_fnmr(drawn))
+    y = Scale(min(floor, ceiling / 4), ceiling, deviate)
     lines = tuple(
         Line(
             model=index,
@@ -310,6 +309,12 @@ def _largest_fnmr(drawn: Sequence[tuple[int, Outcome]]) -> float:
     )
 
 
+def _smallest_fnmr(drawn: Sequence[tuple[int, Outcome]]) -> float:
+    """The smallest FNMR above zero of any curve up to an FMR of one half."""
+    points = (pair for _, entry in drawn if entry.curve for pair in zip(entry.curve.fmr, entry.curve.fnmr, strict=True))
+    return min((fnmr for fmr, fnmr in points if fmr <= 0.5 and fnmr > 0), default=0.0)
+
+
 def _path(xs: Sequence[float], ys: Sequence[float], x: Scale, y: Scale) -> str:
     pairs = (f"{x.at(u):g} {100 - y.at(v):.5g}" for u, v in zip(xs, ys, strict=True))
     return "M" + "L".join(pairs)
@@ -347,15 +352,12 @@ def _panel(index: int, entry: Outcome, histogram: Histogram, scale: Scale, mark:
     shares = [_shares(counts, histogram.edges) for counts in (histogram.genuine, histogram.impostor)]
     top = max(max(values) for values in shares) or 1.0
     areas = [_area(values, histogram.edges, scale, top) for values in shares]
-    peaks = [scale.at(_centre(values, histogram.edges)) for values in shares]
     known = sorted(entry.thresholds)
     return Panel(
         model=index,
         mark=mark,
         genuine=areas[0],
         impostor=areas[1],
-        genuine_label=peaks[0],
-        impostor_label=peaks[1],
         threshold=scale.at(median(known)) if known else None,
         threshold_low=scale.at(known[0]) if known else None,
         threshold_high=scale.at(known[-1]) if known else None,
@@ -376,9 +378,3 @@ def _area(shares: Sequence[float], edges: Sequence[float], scale: Scale, top: fl
         f"V{100 - 86 * share / top:.2f}H{scale.at(right):g}" for share, right in zip(shares, edges[1:], strict=True)
     ]
     return f"M{scale.at(edges[0]):g} 100" + "".join(steps) + "V100Z"
-
-
-def _centre(shares: Sequence[float], edges: Sequence[float]) -> float:
-    """Mean score of a histogram."""
-    total = sum(shares) or 1.0
-    return sum(share * (left + right) / 2 for share, left, right in zip(shares, edges, edges[1:], strict=False)) / total

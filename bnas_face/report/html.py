@@ -219,7 +219,7 @@ def _provenance(result: results.Result) -> dict[str, Any]:
         "models": [
             {
                 "model": model,
-                "facts": _flat({key: model.raw.get(key) for key in _MODEL_FACTS}),
+                "facts": _flat({key: model.raw.get(key) for key in _MODEL_FACTS} | {"twin": model.twin or "none"}),
                 "preprocessing": _flat(model.raw.get("preprocessing")),
                 "training": _flat(model.raw.get("training")),
             }

@@ -41,9 +41,6 @@ class Model:
     """A model of the report. Bits, counts and bytes are None where unknown; `raw` is its whole JSON object."""
 
     id: str
-    source: str
-    backbone: str
-    binarizer: str
     weight_bits: int | None
     activation_bits: int | None
     n_parameters: int | None
@@ -199,10 +196,8 @@ class _Node:
         found: dict[str, Any] = self._checked(dict, "an object")
         return found
 
-    def text(self, default: str | None = None) -> str:
-        """A string; `default` instead of null where one is given."""
-        if self.value is None and default is not None:
-            return default
+    def text(self) -> str:
+        """A string."""
         return str(self._checked(str, "text"))
 
     def number(self) -> float:
@@ -286,9 +281,6 @@ def _model(node: _Node) -> Model:
     twin = node["twin"]
     return Model(
         id=node["id"].text(),
-        source=node["source"].text(default=""),
-        backbone=node["backbone"].text(default=""),
-        binarizer=node["binarizer"].text(default=""),
         weight_bits=node["weight_bits"].maybe_integer(),
         activation_bits=node["activation_bits"].maybe_integer(),
         n_parameters=node["n_parameters"].maybe_integer(),

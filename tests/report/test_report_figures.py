@@ -16,9 +16,6 @@ from bnas_face.report.results import Model
 def _model(weight_bits: int | None, activation_bits: int | None) -> Model:
     return Model(
         id="m",
-        source="",
-        backbone="",
-        binarizer="",
         weight_bits=weight_bits,
         activation_bits=activation_bits,
         n_parameters=None,
@@ -107,5 +104,5 @@ def test_histograms_of_twin_and_own_share_one_axis_and_the_twins_threshold(repor
     for panel in plot.panels:
         assert panel.threshold_low is not None and panel.threshold is not None and panel.threshold_high is not None
         assert panel.threshold_low <= panel.threshold <= panel.threshold_high
-        assert panel.impostor_label < panel.genuine_label
+        assert panel.genuine != panel.impostor
     assert figures.scores((0, twin), (2, dataclasses.replace(own, histogram=None)), marks) is None
