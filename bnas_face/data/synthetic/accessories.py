@@ -13,7 +13,7 @@ from bnas_face.data.synthetic.texture import skin_colour, step
 if TYPE_CHECKING:
     from bnas_face.data.synthetic.render import View
 
-_LENS_MM = 92.0
+_LENS_MM = 91.0
 """z of the glasses' plane."""
 
 
@@ -24,7 +24,9 @@ def add(scene: Tensor, view: View, hits: Hits, n: dict[str, Tensor], size_px: in
         scene = scene.index_copy(0, worn, _glasses(scene[worn], view, hits, n, worn, size_px))
     held = torch.nonzero(n["occluder"] > 0)[:, 0]
     if len(held):
-        scene = scene.index_copy(0, held, _occluder(scene[held], {k: v[held, None, None] for k, v in n.items()}, size_px))
+        scene = scene.index_copy(
+            0, held, _occluder(scene[held], {k: v[held, None, None] for k, v in n.items()}, size_px)
+        )
     return scene
 
 
@@ -60,21 +62,22 @@ def _glasses(scene: Tensor, view: View, hits: Hits, n: dict[str, Tensor], worn: 
 def _lens(x: Tensor, y: Tensor, size: Tensor, kind: Tensor) -> Tensor:
     """Signed distance (mm, negative inside) to a lens: round, rectangular or between."""
     dx, dy = x.abs() - 32.0, y - 2.0
-    half_x, half_y = 23.0 * size, (13.0 + 8.0 * (1 - kind)) * size
+    half_x, half_y = 21.0 * size, (13.0 + 8.0 * (1 - kind)) * size
     power = 2.2 + 3.0 * kind
     reach = ((dx / half_x).abs() ** power + (dy / half_y).abs() ** power + 1e-6) ** (1 / power)
     return (reach - 1) * torch.minimum(half_x, half_y)
 
 
 def _temple(across: Tensor, down: Tensor, depth: Tensor, rotation: Tensor, thick: Tensor) -> Tensor:
-    """Opacity of the side arm towards the viewer: the plane x = ±77 mm of the head."""
-    lean = rotation[:, 2, 0]
-    side = -torch.sign(-lean) * 77.0
-    t = (side - rotation[:, 0, 0] * across - rotation[:, 1, 0] * down) / torch.where(lean.abs() < 0.1, torch.ones_like(lean), lean)
+    """Opacity of the side arm towards the viewer: a plane that leads from the frame back to the ear."""
+    side = torch.sign(rotation[:, 2, 0])
+    normal = [side * rotation[:, k, 0] + 0.22 * rotation[:, k, 2] for k in range(3)]
+    lean = normal[2].clamp(min=0.05)
+    t = (76.0 - normal[0] * across - normal[1] * down) / lean
     y = rotation[:, 0, 1] * across + rotation[:, 1, 1] * down + rotation[:, 2, 1] * t
     z = rotation[:, 0, 2] * across + rotation[:, 1, 2] * down + rotation[:, 2, 2] * t
     along = step(_LENS_MM + 1 - z, 3) * step(z + 8, 3)
-    return along * step(thick * 1.1 - (y + 3).abs(), 1.6) * step(t - depth + 4.0, 4.0) * (lean.abs() >= 0.1)
+    return along * step(thick * 1.1 - (y + 3).abs(), 1.6) * step(t - depth + 5.0, 4.0) * (normal[2] > 0.25)
 
 
 def _camera_mm(view: View, worn: Tensor, size_px: int) -> tuple[Tensor, Tensor]:

@@ -58,7 +58,11 @@ def _scene(random: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _add_box(
-    random: np.random.Generator, picture: NDArray[np.float64], rows: NDArray[np.float64], columns: NDArray[np.float64], upright: bool
+    random: np.random.Generator,
+    picture: NDArray[np.float64],
+    rows: NDArray[np.float64],
+    columns: NDArray[np.float64],
+    upright: bool,
 ) -> NDArray[np.float64]:
     x, y = random.uniform(-0.1, 1.0, 2)
     wide, high = random.uniform(0.03, 0.18 if upright else 0.5), random.uniform(0.1, 0.9 if upright else 0.4)
@@ -69,7 +73,7 @@ def _add_box(
 
 def _colour(random: np.random.Generator) -> NDArray[np.float64]:
     grey = random.uniform(0.03, 0.75)
-    return np.asarray(np.clip(grey * np.exp(random.normal(0, 0.35, 3)), 0.0, 1.0))
+    return np.asarray(np.clip(grey * np.exp(random.normal(0, 0.24, 3)), 0.0, 1.0))
 
 
 def _cloud(random: np.random.Generator, slope: float) -> NDArray[np.float64]:

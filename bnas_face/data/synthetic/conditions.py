@@ -131,7 +131,9 @@ def _worn(conditions: Conditions, uniform: Drawn) -> Drawn:
     worn, plain = uniform["worn"], conditions.glasses
     sun = (worn >= plain) & (worn < plain + conditions.sunglasses)
     chosen = uniform["occluder"] < conditions.occluder
-    names = "hat_kind hat_r hat_g hat_b frame_kind frame_tone frame_size hand_tone hand_x hand_y hand_angle shirt".split()
+    names = (
+        "hat_kind hat_r hat_g hat_b frame_kind frame_tone frame_size hand_tone hand_x hand_y hand_angle shirt".split()
+    )
     return {
         "glasses": np.where(worn < plain, 1.0, np.where(sun, 2.0, 0.0)),
         "hat": (uniform["hat"] < conditions.hat).astype(np.float64),
@@ -172,4 +174,3 @@ def _camera(conditions: Conditions, uniform: Drawn, normal: Drawn) -> Drawn:
         "jpeg_quality": np.where(uniform["jpeg_on"] < 0.8, 95 - 60 * amount * uniform["jpeg"] ** 1.5, 96.0),
         **{name: uniform[name] for name in ("background", "bg_a", "bg_b", "bg_c", "bg_d", "down")},
     }
-

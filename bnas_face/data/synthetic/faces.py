@@ -19,7 +19,7 @@ from bnas_face.data.synthetic.hashing import Integers
 from bnas_face.files import sha256_text
 
 SIZES_PX = (64, 112)
-KEPT_BYTES = 1 << 30
+KEPT_BYTES = 1 << 29
 """Rendered pictures kept in memory per set; the longest unused identities go first."""
 
 _IDENTITIES_PER_PASS = 32
@@ -117,7 +117,9 @@ class RenderedReader:
         first = 0
         for group in self.groups:
             here = (columns >= first) & (columns < first + group.count)
-            parts.append((here, conditions_module.draw(group.conditions, self.seed, self.people[rows[here]], columns[here])))
+            parts.append(
+                (here, conditions_module.draw(group.conditions, self.seed, self.people[rows[here]], columns[here]))
+            )
             first += group.count
         merged = {name: np.zeros(len(rows)) for name in parts[0][1]}
         for here, values in parts:
@@ -135,7 +137,9 @@ class RenderedReader:
         drawn = self.drawn((missing[:, None] * per + np.arange(per)).ravel())
         with torch.inference_mode():
             images = render.render(people, which, drawn, self.size_px, self.device)
-        for row, pictures in zip(missing, images.cpu().numpy().reshape(len(missing), per, *images.shape[1:]), strict=True):
+        for row, pictures in zip(
+            missing, images.cpu().numpy().reshape(len(missing), per, *images.shape[1:]), strict=True
+        ):
             self._kept[int(row)] = pictures
 
     def _forget(self) -> None:

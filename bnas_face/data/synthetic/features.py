@@ -42,12 +42,19 @@ def eyes(x: Tensor, y: Tensor, a: Planes, n: Planes) -> tuple[Tensor, Tensor, Te
     white = (0.54 - 0.26 * gauss(tilt, upper, 2.4) - 0.16 * place.abs() * place * place) * (1 - iris)
     veins = 0.05 * place.abs()
     grain = ring * (0.75 + 0.5 * step(tilt - 0.5, 5.0)) * iris * (1 - pupil)
-    colour = torch.stack([
-        (white * (1 - veins)) + grain * a["iris_r"],
-        white * (0.93 - 2 * veins) + grain * a["iris_g"],
-        white * (0.90 - 2 * veins) + grain * a["iris_b"],
-    ]) + 0.006
-    sparkle = 0.85 * gauss(inward - gaze_x - 1.7 * n["light_x"] * torch.sign(x), 0, 0.9) * gauss(tilt, -2.0, 0.9) * opacity
+    colour = (
+        torch.stack(
+            [
+                (white * (1 - veins)) + grain * a["iris_r"],
+                white * (0.93 - 2 * veins) + grain * a["iris_g"],
+                white * (0.90 - 2 * veins) + grain * a["iris_b"],
+            ]
+        )
+        + 0.006
+    )
+    sparkle = (
+        0.85 * gauss(inward - gaze_x - 1.7 * n["light_x"] * torch.sign(x), 0, 0.9) * gauss(tilt, -2.0, 0.9) * opacity
+    )
     lash = (1.0 + 0.35 * a["lashes"] + 0.5 * n["make_up"]).clamp(min=0.4)
     wide = step(1.12 - place.abs(), 0.25)
     lines = 0.85 * gauss(tilt, upper - 0.5, 1.0 * lash) * wide

@@ -59,10 +59,19 @@ def load(device: str = "cpu") -> HeadModel:
         surface.shell(surface.SHELL_ROWS, surface.COLUMNS),
     )
     common = modes.identity_modes() | modes.expression_modes() | modes.age_modes()
-    rows = [np.concatenate([_planes(field(sheet)[axis], sheet) for axis in range(3) for sheet in sheets]) for field in common.values()]
+    rows = [
+        np.concatenate([_planes(field(sheet)[axis], sheet) for axis in range(3) for sheet in sheets])
+        for field in common.values()
+    ]
     hair = modes.hair_modes()
     rows += [
-        np.concatenate([_planes(field(sheet)[axis] if number else 0, sheet) for axis in range(3) for number, sheet in enumerate(sheets)])
+        np.concatenate(
+            [
+                _planes(field(sheet)[axis] if number else 0, sheet)
+                for axis in range(3)
+                for number, sheet in enumerate(sheets)
+            ]
+        )
         for field in hair.values()
     ]
     joined = {name: np.concatenate([getattr(sheet, name) for sheet in sheets]) for name in ("x", "y", "z", "azimuth")}

@@ -79,7 +79,11 @@ def identity_modes() -> dict[str, Field]:
 def expression_modes() -> dict[str, Field]:
     """New in every image; coefficients from 0 to about 1."""
     return {
-        "mouth_open": lambda s: (0, 13.0 * smooth_step(s.y, 72, 98) * front(s), -3.0 * smooth_step(s.y, 75, 105) * front(s)),
+        "mouth_open": lambda s: (
+            0,
+            13.0 * smooth_step(s.y, 72, 98) * front(s),
+            -3.0 * smooth_step(s.y, 75, 105) * front(s),
+        ),
         "smile": lambda s: (
             4.5 * _outward(s) * bump(s, 24, 73, 9, 10),
             -4.0 * bump(s, 26, 73, 8, 8) - 2.5 * bump(s, 36, 48, 14, 12),

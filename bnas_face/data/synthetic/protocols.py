@@ -97,7 +97,9 @@ def build(name: str) -> tuple[FaceImages, pd.DataFrame]:
 def _fold_pairs(fold: int, random: np.random.Generator) -> NDArray[np.int64]:
     """Rows (fold, reference image, probe image, is_genuine) of one fold, none of them twice."""
     count, kinds = IDENTITIES_PER_FOLD, IMAGES_PER_KIND
-    everyone = np.stack(np.meshgrid(*[np.arange(n) for n in (count, kinds, count, kinds)], indexing="ij"), -1).reshape(-1, 4)
+    everyone = np.stack(np.meshgrid(*[np.arange(n) for n in (count, kinds, count, kinds)], indexing="ij"), -1).reshape(
+        -1, 4
+    )
     same = everyone[:, 0] == everyone[:, 2]
     genuine = random.choice(everyone[same], N_GENUINE, replace=False)
     impostor = random.choice(everyone[~same], N_IMPOSTOR, replace=False)

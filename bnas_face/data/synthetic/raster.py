@@ -109,13 +109,8 @@ def _fill(keys: Tensor) -> tuple[Tensor, Tensor]:
     The filled keys, and the keys before the silhouette grew.
     """
     far = int(_PINHOLE_MM / DEPTH_RANGE_MM * _DEPTH_STEPS) << _POINT_BITS
-    for _ in range(2):
-        p = torch.nn.functional.pad(keys, (1, 1, 1, 1))
-        bridge = torch.maximum(
-            torch.minimum(p[:, 1:-1, :-2], p[:, 1:-1, 2:]), torch.minimum(p[:, :-2, 1:-1], p[:, 2:, 1:-1])
-        )
-        slanted = torch.maximum(torch.minimum(p[:, :-2, :-2], p[:, 2:, 2:]), torch.minimum(p[:, :-2, 2:], p[:, 2:, :-2]))
-        bridge = torch.maximum(bridge, slanted)
+    for reach in (2, 1):
+        bridge = _bridge(keys, reach)
         keys = keys + (bridge - keys) * (bridge - keys > far)
     covered = keys
     for _ in range(2):
@@ -124,6 +119,24 @@ def _fill(keys: Tensor) -> tuple[Tensor, Tensor]:
         near = torch.maximum(torch.maximum(wide[:, :-2], wide[:, 2:]), wide[:, 1:-1])
         keys = keys + near * (keys == 0)
     return keys, covered
+
+
+def _bridge(keys: Tensor, reach: int) -> Tensor:
+    """The nearest surface that lies on two opposite sides of a pixel, within `reach` pixels in any of 4 directions."""
+    size_px = keys.shape[-1]
+    padded = torch.nn.functional.pad(keys, (reach,) * 4)
+
+    def moved(down: int, right: int) -> Tensor:
+        return padded[:, reach + down : reach + down + size_px, reach + right : reach + right + size_px]
+
+    found = torch.zeros_like(keys)
+    for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        one, other = moved(down, right), moved(-down, -right)
+        if reach == 2:
+            one = torch.maximum(one, moved(2 * down, 2 * right))
+            other = torch.maximum(other, moved(-2 * down, -2 * right))
+        found = torch.maximum(found, torch.minimum(one, other))
+    return found
 
 
 def _coverage(keys: Tensor) -> Tensor:

@@ -25,13 +25,13 @@ TEMPLATE_PX = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5
 STYLE = {
     # volume (10 mm), top, flare, curls, front limit, side limit, back limit (mm; larger hangs lower)
     "shaved": (-0.45, 0.0, 0.0, 0.0, -200.0, -200.0, -200.0),
-    "cropped": (-0.25, 0.0, 0.0, 0.1, -66.0, -30.0, 30.0),
-    "short": (0.25, 0.5, 0.0, 0.3, -64.0, -14.0, 42.0),
-    "side part": (0.3, 0.9, 0.0, 0.15, -62.0, -8.0, 48.0),
+    "cropped": (-0.25, 0.0, 0.0, 0.1, -78.0, -30.0, 30.0),
+    "short": (0.15, 0.5, 0.0, 0.3, -76.0, -14.0, 42.0),
+    "side part": (0.2, 0.9, 0.0, 0.15, -74.0, -8.0, 48.0),
     "fringe": (0.3, 0.5, 0.1, 0.2, -32.0, 12.0, 60.0),
-    "bob": (0.4, 0.4, 0.4, 0.15, -58.0, 82.0, 95.0),
-    "long": (0.3, 0.4, 0.55, 0.3, -62.0, 200.0, 200.0),
-    "afro": (2.2, 1.0, 0.0, 1.0, -58.0, 2.0, 66.0),
+    "bob": (0.5, 0.4, 0.5, 0.1, -70.0, 82.0, 95.0),
+    "long": (0.45, 0.4, 0.7, 0.1, -74.0, 200.0, 200.0),
+    "afro": (2.0, 1.0, 0.0, 0.9, -72.0, 2.0, 66.0),
 }
 
 
@@ -133,7 +133,12 @@ def _styles(people: Identities, n: dict[str, Tensor]) -> Tensor:
     table[:, 0] = table[:, 0] + 0.15 * (n["hair_volume"] - 1)
     table[:, 1] = table[:, 1] + 0.25 * n["hair_top"]
     table[:, 2] = table[:, 2] * (1 + 0.3 * n["hair_flare"])
-    table[:, 4] = table[:, 4] + 3.0 * people.appearance["fringe"] - 14 * people.appearance["baldness"] ** 3 * _over(n)
+    table[:, 4] = (
+        table[:, 4]
+        + 3.0 * people.appearance["fringe"]
+        + 4.0 * people.appearance["hairline"]
+        - 14 * people.appearance["baldness"] ** 3 * _over(n)
+    )
     table[:, 5] = table[:, 5] + 6.0 * people.appearance["length"]
     hat = n["hat"] > 0
     table[:, 0] = torch.where(hat, table[:, 0].clamp(max=0.15), table[:, 0])
@@ -185,7 +190,9 @@ def _project(
 
 def _rotation(yaw_deg: Tensor, pitch_deg: Tensor, roll_deg: Tensor) -> Tensor:
     """Roll · yaw · pitch, (batch, 3, 3); positive yaw turns the nose to the viewer's right."""
-    (cy, sy), (cp, sp), (cr, sr) = ((torch.cos(d.deg2rad()), torch.sin(d.deg2rad())) for d in (yaw_deg, pitch_deg, roll_deg))
+    (cy, sy), (cp, sp), (cr, sr) = (
+        (torch.cos(d.deg2rad()), torch.sin(d.deg2rad())) for d in (yaw_deg, pitch_deg, roll_deg)
+    )
     zero, one = torch.zeros_like(cy), torch.ones_like(cy)
     yaw = torch.stack([cy, zero, sy, zero, one, zero, -sy, zero, cy], -1).view(-1, 3, 3)
     pitch = torch.stack([one, zero, zero, zero, cp, -sp, zero, sp, cp], -1).view(-1, 3, 3)
@@ -198,8 +205,13 @@ def _present(model: head.HeadModel, n: dict[str, Tensor], style: Tensor) -> Tens
     _, y, azimuth = model.coordinates[:, surface.ROWS :]
     turn = azimuth[0].abs()
     front, side, back = (style[:, k, None] for k in (4, 5, 6))
-    limit = front + (side - front) * torch.sigmoid((turn - 1.02) * 14) - 18 * gauss(turn, 1.6, 0.22) * (side < 30)
+    limit = (
+        front
+        + (side - front) * torch.sigmoid((turn - 1.02 + 0.17 * (side > 60)) * 14)
+        - 18 * gauss(turn, 1.6, 0.22) * (side < 30)
+    )
     limit = limit + (back - limit) * torch.sigmoid((turn - 1.95) * 9)
+    limit = limit + 2.5 * torch.sin(turn * 83) + 2.5 * torch.sin(azimuth[0] * 47 + 1)
     limit = torch.maximum(limit, (hat_line(turn) + 300) * n["hat"][:, None] - 300)
     present = torch.ones(len(style), *model.is_shell.shape, dtype=torch.bool, device=y.device)
     present[:, surface.ROWS :] = y < limit[:, None, :]
@@ -249,7 +261,11 @@ def _appearance(people: Identities) -> dict[str, Tensor]:
     blue, light = a["iris_hue"] < 0.3, 0.5 + a["iris_light"]
     green = (a["iris_hue"] >= 0.3) & (a["iris_hue"] < 0.42)
     dark = torch.where(a["skin_tone"] > 0.6, 1.0, 0.0)
-    for name, b, g, brown in (("iris_r", 0.10, 0.13, 0.09), ("iris_g", 0.19, 0.16, 0.045), ("iris_b", 0.30, 0.08, 0.02)):
+    for name, b, g, brown in (
+        ("iris_r", 0.10, 0.13, 0.09),
+        ("iris_g", 0.19, 0.16, 0.045),
+        ("iris_b", 0.30, 0.08, 0.02),
+    ):
         a[name] = torch.where(blue, b, torch.where(green, g, brown)) * (1 - dark) * light + dark * brown * 0.6
     tone = (1 - a["hair_tone"]) ** 2.2 * (1 - 0.85 * a["skin_tone"].clamp(0.2, 1) ** 0.7) * 1.3
     a["hair_r"] = 0.018 + tone * (0.42 + 0.12 * a["hair_red"])
@@ -290,8 +306,9 @@ def _shade(p: dict[str, Tensor], hits: raster.Hits, a: dict[str, Tensor], m: dic
 def _hair_colour(p: dict[str, Tensor], a: dict[str, Tensor], m: dict[str, Tensor]) -> Tensor:
     """Hair with strands, greying with age: (3, batch, h, w)."""
     grey = ((m["age_years"] - 38 - 22 * (1 - a["greying"])) / 28).clamp(0, 0.92)
-    strand = torch.sin(p["azimuth"] * 61 + 3 * torch.sin(p["y"] * 0.11)) * torch.sin(p["azimuth"] * 37 + p["y"] * 0.05)
-    strand = 1 + 0.30 * strand
+    waves = torch.sin(p["y"] * 0.09 + 5 * p["azimuth"])
+    strand = torch.sin(p["azimuth"] * 47 + 2.5 * waves) + torch.sin(p["azimuth"] * 83 - 1.5 * waves)
+    strand = 1 + 0.17 * strand + 0.10 * torch.sin(p["azimuth"] * 19 + waves)
     return torch.stack([(a[f"hair_{c}"] * (1 - grey) + 0.42 * grey) * strand for c in "rgb"])
 
 
@@ -344,7 +361,9 @@ def _paint_lips(
     shine *= 1 + 0.6 * lips
 
 
-def _paint_mouth(albedo: Tensor, p: dict[str, Tensor], facing: Tensor, a: dict[str, Tensor], m: dict[str, Tensor]) -> None:
+def _paint_mouth(
+    albedo: Tensor, p: dict[str, Tensor], facing: Tensor, a: dict[str, Tensor], m: dict[str, Tensor]
+) -> None:
     """Open the mouth in place."""
     inside, teeth = features.mouth(p["x"], p["y"], a, m)
     inside = inside * facing
@@ -353,7 +372,13 @@ def _paint_mouth(albedo: Tensor, p: dict[str, Tensor], facing: Tensor, a: dict[s
 
 
 def _paint_eyes(
-    albedo: Tensor, shine: Tensor, sparkle: Tensor, p: dict[str, Tensor], facing: Tensor, a: dict[str, Tensor], m: dict[str, Tensor]
+    albedo: Tensor,
+    shine: Tensor,
+    sparkle: Tensor,
+    p: dict[str, Tensor],
+    facing: Tensor,
+    a: dict[str, Tensor],
+    m: dict[str, Tensor],
 ) -> None:
     """Paint lids and eye balls in place."""
     ball, opacity, lines, wet = features.eyes(p["x"], p["y"], a, m)

@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 ROWS, SHELL_ROWS, COLUMNS = 128, 96, 144
 EYE_X_MM, MOUTH_Y_MM = 31.5, 72.0
-FRONT_FOCUS = 0.66
+FRONT_FOCUS = 0.56
 """Share of a uniform azimuth; the rest is cubic, which crowds the columns on the face."""
 
 # front (y, z) · side (x, y, z) · back (y, z) · roundness of the horizontal section in front (2 is an ellipse)

@@ -16,7 +16,7 @@ CHANNELS = ("red", "green", "blue", "brow", "beard", "hairline", "wrinkle", "occ
 """Albedo (linear), opacity of brow and beard, 1/20 mm inside the hairline, lines of age, ambient occlusion, and where
 on the template the texel lies (mm)."""
 
-_SKIN_SRGB = ((247, 208, 186), (237, 190, 160), (215, 163, 126), (182, 127, 92), (134, 88, 61), (80, 52, 39))
+_SKIN_SRGB = ((245, 203, 174), (234, 186, 150), (213, 158, 118), (180, 124, 87), (134, 87, 59), (80, 52, 38))
 Maps = dict[str, Tensor]
 
 
@@ -119,9 +119,7 @@ def _shifted(noise: Tensor, people: Identities, mole: int = 0) -> Tensor:
     return noise.reshape(-1).index_select(0, places).view(len(people), TEXELS, TEXELS)
 
 
-def _albedo(
-    still: Maps, a: Maps, pores: Tensor, blotches: Tensor, moles: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _albedo(still: Maps, a: Maps, pores: Tensor, blotches: Tensor, moles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     red, green, blue = skin_colour(a["skin_tone"] ** 1.25)
     mottled = (1 + 0.5 * a["mottling"]).clamp(min=0.2)
     ruddy = 0.05 * a["skin_red"] + (0.10 + 0.06 * a["blush"]) * (still["cheek"] + 0.8 * still["nose"])
