@@ -159,6 +159,8 @@ def _start(stage: Path, request: Request) -> dict[str, str]:
     marker = stage / _STARTED
     if not (marker.is_file() and read_json(marker) == started):
         archives.remove(stage)
+    for cut in stage.glob(".*.part"):  # of a write that was killed
+        cut.unlink()
     archives.remove(stage / "source")
     archives.remove(stage / "pairs")
     write_json(marker, started)

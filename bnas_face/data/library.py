@@ -300,7 +300,13 @@ def read_pairs(name: str, protocol: str) -> pd.DataFrame:
     columns = ["fold", "reference_id", "probe_id", "is_genuine"]
     if list(pairs.columns[:4]) != columns:
         raise FormatError(f"Pair list '{path}', line 1: expected the columns {','.join(columns)}.")
-    return pairs
+    is_whole = pairs["fold"].astype(str).str.fullmatch(r"\d{1,9}") & pairs["is_genuine"].astype(str).isin(("0", "1"))
+    wrong = np.flatnonzero(~(is_whole & (pairs["reference_id"] != "") & (pairs["probe_id"] != "")).to_numpy(bool))
+    if len(wrong):
+        raise FormatError(
+            f"Pair list '{path}', line {wrong[0] + 2}: expected 'fold,reference,probe,0 or 1', it is cut or damaged."
+        )
+    return pairs.astype({"fold": np.int64, "is_genuine": np.int64})
 
 
 def check_name(name: str) -> str:

@@ -66,13 +66,18 @@ def test_copies_are_a_fact_and_no_problem(images: Path, tmp_path: Path) -> None:
             "0,Ann_Lee/Ann_Lee_0001.jpg,Bo_Ek/Bo_Ek_0001.jpg,1",
             "1 pairs are marked genuine or impostor against the identities of their images.",
         ),
-        ("0,Ann_Lee/Ann_Lee_0001.jpg,Ann_Lee/Ann_Lee_0002.jpg,2", "is_genuine holds values other than 0 and 1."),
     ],
 )
 def test_a_wrong_pair_is_told(images: Path, row: str, problem: str) -> None:
     with (images.parent / "pairs" / "lfw.csv").open("a") as file:
         file.write(f"{row}\n")
     assert f"Pair list lfw: {problem}" in audit.check("lfw").problems
+
+
+def test_a_pair_that_is_neither_genuine_nor_impostor_is_told(images: Path) -> None:
+    with (images.parent / "pairs" / "lfw.csv").open("a") as file:
+        file.write("0,Ann_Lee/Ann_Lee_0001.jpg,Ann_Lee/Ann_Lee_0002.jpg,2\n")
+    assert any("lfw.csv', line 6: expected" in problem for problem in audit.check("lfw").problems)
 
 
 def test_a_damaged_pair_list_is_told(images: Path) -> None:

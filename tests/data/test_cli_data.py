@@ -155,8 +155,8 @@ def test_fetch_without_a_network_says_so(run: Run, monkeypatch: pytest.MonkeyPat
     assert run("fetch", "lfw") == (
         1,
         "",
-        "Error: 'lfw' could not be downloaded: <urlopen error no network here>. Check the network, or get it elsewhere: "
-        "bnasface data where lfw. The dataset 'demo' needs nothing.\n",
+        "Error: 'lfw' could not be downloaded: <urlopen error no network here>. Check the network, or get it "
+        "elsewhere: bnasface data where lfw. The dataset 'demo' needs nothing.\n",
     )
 
 

@@ -359,6 +359,15 @@ def test_a_damaged_manifest_is_an_error(tmp_path: Path, content: str) -> None:
         datasets.load("lfw")
 
 
+@pytest.mark.parametrize("n_cut", [2, 3, 20, 30])
+def test_a_pair_list_that_was_cut_is_named_with_its_line(tmp_path: Path, n_cut: int) -> None:
+    import_lfw(tmp_path)
+    path = data_root() / "lfw" / "pairs" / "lfw.csv"
+    path.write_text(path.read_text()[:-n_cut])
+    with pytest.raises(FormatError, match=r"lfw\.csv', line 5: expected 'fold,reference,probe,0 or 1'"):
+        library.read_pairs("lfw", "lfw")
+
+
 @pytest.mark.parametrize("content", ["", "a,b\n1,2\n", 'fold,reference_id\n"'])
 def test_a_damaged_pair_list_is_an_error(tmp_path: Path, content: str) -> None:
     import_lfw(tmp_path)

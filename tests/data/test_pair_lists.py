@@ -52,6 +52,7 @@ def test_lfw_view_1_gives_training_as_fold_0_and_test_as_fold_1(tmp_path: Path) 
     [
         ("", "line 1: expected the header '10<TAB>300' or '1100', found ''"),
         ("ten\t300\n", "line 1: expected the header '10<TAB>300' or '1100', found 'ten 300'"),
+        ("9999999\t0\n", "line 1: the header '9999999 0' announces no pairs"),
         ("1\t1\nA\t1\n", "line 2: expected 'name<TAB>i<TAB>j' (genuine), found 'A 1'"),
         ("1\t1\nA\t1\t2\nA\t1\t2\n", "line 3: expected 'name<TAB>i<TAB>name<TAB>j' (impostor), found 'A 1 2'"),
         ("1\t1\nA\tx\t2\nA\t1\tB\t2\n", "line 2: image numbers must be whole numbers, found 'x' and '2'"),

@@ -261,6 +261,8 @@ def _next_header(source: Path, raw: IO[bytes], tar: Any, limited: _Limited) -> t
 
 def _tar_member(source: Path, raw: IO[bytes], tar: Any, info: tarfile.TarInfo) -> Member | None:
     path = safe_path(source, info.name)
+    if info.size < 0:
+        raise FormatError(f"'{source}' is damaged near byte {raw.tell()}: '{info.name}' has {info.size} bytes.")
     if path is None or not info.isreg() or info.issparse():
         return None
     return Member(path, info.size, tar.extractfile(info), raw.tell())

@@ -78,6 +78,8 @@ def _lfw_header(path: Path, lines: Iterator[tuple[int, list[str]]]) -> tuple[int
             f"'{path}', line {number}: expected the header '10<TAB>300' or '1100', found '{_shown(fields)}'."
         )
     n_folds, n_per_class = ([1] * (2 - len(fields))) + [int(field) for field in fields]
+    if not n_folds or not n_per_class:
+        raise FormatError(f"'{path}', line {number}: the header '{_shown(fields)}' announces no pairs.")
     return n_folds, n_per_class
 
 
