@@ -145,7 +145,7 @@ class TrainConfig:
     scale: float | None = None
     margin: float | None = None
     epochs: int = 15
-    batch_size: int = 128
+    batch_size: int = 64
     optimizer: str = "auto"
     lr: float | None = None
     momentum: float = 0.9

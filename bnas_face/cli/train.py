@@ -35,7 +35,7 @@ _OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("epochs", int, "Times every image is seen."),
     ("batch_size", int, "Images per step, over all devices."),
     ("optimizer", str, "sgd, adam, or auto: adam for 1-bit activations, else sgd."),
-    ("lr", float, "Peak learning rate.  [default: 0.1 for sgd, 0.002 for adam]"),
+    ("lr", float, "Peak learning rate.  [default: 0.02 for sgd, 0.002 for adam]"),
     ("weight_decay", float, "Weight decay.  [default: 0.0005]"),
     ("momentum", float, "Momentum of sgd."),
     ("warmup_epochs", float, "Linear warm-up before the cosine."),
