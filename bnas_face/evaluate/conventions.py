@@ -11,8 +11,8 @@ from bnas_face import tables
 from bnas_face.metrics import folds, thresholds
 
 FAILURES = (
-    "a pair with a failed image has no score: it counts as a wrong decision in the accuracy and is left out of the other "
-    "numbers, which are over completed comparisons"
+    "a pair with a failed image has no score: it counts as a wrong decision in the accuracy and is left out of the "
+    "other numbers, which are over completed comparisons"
 )
 INSIGHTFACE_FOLDS = 10
 
@@ -29,15 +29,15 @@ class Convention:
 STRICT = Convention(
     name="strict",
     rule=thresholds.STRICT,
-    stamp="strict: thresholds are observed scores fitted on the other folds (the middle one of equally good ones), match "
-    f"if score >= threshold, FMR never exceeds its target, nothing is interpolated; {FAILURES}",
+    stamp="strict: thresholds are observed scores fitted on the other folds (the middle one of equally good ones), "
+    f"match if score >= threshold, FMR never exceeds its target, nothing is interpolated; {FAILURES}",
 )
 INSIGHTFACE = Convention(
     name="insightface",
     rule=thresholds.INSIGHTFACE,
-    stamp="insightface: accuracy by squared distance < t, first best t of arange(0, 4, 0.01) on nine of ten consecutive "
-    "folds (thresholds are given as cosines, 1 - t/2); AUC, EER and TAR by the strict rule, because the reference's own "
-    f"VAL raises on duplicate FARs with SciPy 1.9 and newer; {FAILURES}",
+    stamp="insightface: accuracy by squared distance < t, first best t of arange(0, 4, 0.01) on nine of ten "
+    "consecutive folds (thresholds are given as cosines, 1 - t/2); AUC, EER and TAR by the strict rule, because the "
+    f"reference's own VAL raises on duplicate FARs with SciPy 1.9 and newer; {FAILURES}",
 )
 ALL = (STRICT, INSIGHTFACE)
 

@@ -11,15 +11,20 @@ from bnas_face.errors import ConfigError
 from bnas_face.files import read_json
 
 OPTIMISER_SETTINGS = ("optimizer", "lr", "momentum", "weight_decay", "warmup_epochs")
-NOT_THE_NETWORK = ("schema", "name", "devices", "checkpoint_minutes", *OPTIMISER_SETTINGS)
+NOT_THE_NETWORK = (
+    *("schema", "name", "devices", "threads", "checkpoint_minutes", "development_epochs"),
+    *OPTIMISER_SETTINGS,
+)
+BITS = ("binarizer", "activation_bits", "weight_scale", "input_scale")
 FULL_PRECISION = "none"
 
 
 def find(models: Sequence[Mapping[str, Any]], explicit: Sequence[str] = ()) -> tuple[dict[str, str], list[str]]:
     """Twins among the models at hand.
 
-    Two runs are twins when their ``config.json`` agree in everything but name, binarizer, activation bits and optimiser
-    settings (what a binarized network needs to train well differs), and one of them has binarizer ``"none"``.
+    Two runs are twins when their ``config.json`` agree in everything but name, the bits and how they are scaled,
+    optimiser settings (what a binarized network needs to train well differs) and the machine, and one of them has
+    binarizer ``"none"``. Data, identities left out, head, epochs, batch size, seed, width, size and shortcuts must agree.
 
     Parameters
     ----------
@@ -56,7 +61,8 @@ def find(models: Sequence[Mapping[str, Any]], explicit: Sequence[str] = ()) -> t
             found[model_id] = same[0]
         elif same:
             notes.append(
-                f"{model_id} has {len(same)} possible twins ({', '.join(same)}); name one with --twin {model_id}={same[0]}"
+                f"{model_id} has {len(same)} possible twins ({', '.join(same)}); "
+                f"name one with --twin {model_id}={same[0]}"
             )
     return found | named, notes
 
@@ -101,5 +107,5 @@ def _binarizer(settings: Mapping[str, Any]) -> str:
 def _network(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that twins share."""
     kept = {key: value for key, value in settings.items() if key not in NOT_THE_NETWORK}
-    model = {key: value for key, value in settings["model"].items() if key not in ("binarizer", "activation_bits")}
+    model = {key: value for key, value in settings["model"].items() if key not in BITS}
     return {**kept, "model": model}

@@ -13,6 +13,7 @@ import small_protocol
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bnas_face.data import datasets
 from bnas_face.errors import ProtocolError, UnknownNameError
 from bnas_face.evaluate import cards, protocol
 
@@ -27,6 +28,7 @@ def test_every_card_is_valid_and_adds_up(name: str) -> None:
     assert card.n_genuine + card.n_impostor == card.n_pairs
     assert card.title and card.source and card.licence
     assert card.format in cards.FORMATS
+    assert card.dataset in datasets.names()
 
 
 def test_the_promised_protocols_exist() -> None:

@@ -13,7 +13,13 @@ from bnas_face.evaluate import twins
 
 
 def run(name: str, binarizer: str = "none", **changes: Any) -> dict[str, str]:
-    model = {"backbone": "iresnet18", "binarizer": binarizer, "activation_bits": 32, "width": 1.0}
+    model = {
+        "backbone": "iresnet18",
+        "binarizer": binarizer,
+        "activation_bits": 32,
+        "weight_scale": "filter",
+        "width": 1.0,
+    }
     model |= {key: changes.pop(key) for key in list(changes) if key in model}
     settings = {"schema": "bnas_face.run/1", "name": name, "dataset": "demo", "epochs": 3, "lr": 0.1, "seed": 0}
     folder = Path("runs") / name
@@ -23,7 +29,11 @@ def run(name: str, binarizer: str = "none", **changes: Any) -> dict[str, str]:
 
 
 def test_runs_that_differ_in_bits_and_learning_rate_alone_are_twins() -> None:
-    models = [run("full"), run("w1a32", "xnor", lr=0.001, optimizer="adam"), run("w1a1", "xnor", activation_bits=1)]
+    models = [
+        run("full"),
+        run("w1a32", "xnor", lr=0.001, optimizer="adam"),
+        run("w1a1", "xnor", activation_bits=1, weight_scale="layer"),
+    ]
     assert twins.find(models) == ({"w1a32": "full", "w1a1": "full"}, [])
 
 
