@@ -24,7 +24,7 @@ def find(models: Sequence[Mapping[str, Any]], explicit: Sequence[str] = ()) -> t
 
     Two runs are twins when their ``config.json`` agree in everything but name, the bits and how they are scaled,
     optimiser settings (what a binarized network needs to train well differs) and the machine, and one of them has
-    binarizer ``"none"``. Data, identities left out, head, epochs, batch size, seed, width, size and shortcuts must agree.
+    binarizer ``"none"``. Data, people left out, head, epochs, batch size, seed, width, size, shortcuts must agree.
 
     Parameters
     ----------
