@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -68,6 +69,7 @@ def render(result: results.Result, pairs: pd.DataFrame | None, folder: Path) -> 
         number=numbers,
         version=__version__,
         name=folder.resolve().name,
+        quoted_name=shlex.quote(folder.resolve().name),
         result=result,
         marks=marks,
         index={model.id: place for place, model in enumerate(result.models)},
