@@ -153,7 +153,7 @@ def runs() -> list[str]:
 
 
 def default_out(root: Path, models: Sequence[str], protocols: Sequence[str]) -> Path:
-    """Report folder named after what is compared, ``reports/mine-vs-other_lfw+cfp_fp``; a repeated call re-uses it."""
+    """Report folder named after what is compared: ``reports/mine-vs-other_lfw+cfp_fp``."""
     names = [Path(spec.rpartition(":")[2]).stem or "model" for spec in models]
     n_more = len(names) - N_MODELS_IN_NAME
     shown = "-vs-".join(names[:N_MODELS_IN_NAME]) + (f"-and-{n_more}-more" if n_more > 0 else "")

@@ -73,7 +73,7 @@ def test_a_damaged_card_names_file_line_and_key(tmp_path: Path, old: str, new: s
 
 
 @given(st.binary(max_size=300))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 def test_any_bytes_as_a_card_are_a_protocol_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "lfw.toml"
     path.write_bytes(content)
@@ -127,7 +127,7 @@ def test_an_absent_pair_list_says_how_to_import_it(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200) | st.text("fold,reference_id\n01\"'", max_size=200).map(str.encode))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
 def test_any_bytes_as_a_pair_list_are_an_error_or_pairs(tmp_path: Path, content: bytes) -> None:
     header = b"fold,reference_id,probe_id,is_genuine\n"
     for text in (content, header + content):

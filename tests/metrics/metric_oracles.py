@@ -41,7 +41,7 @@ def eer(scores, genuine):
 
 def tar_at_fmr(scores, genuine, target):
     """(tar, achieved fmr) at the lowest threshold whose FMR does not exceed the target."""
-    t = min(t for t in thresholds(scores) if fmr(scores, genuine, t) <= target)
+    t = min(t for t in thresholds(scores) if float(fmr(scores, genuine, t)) <= target)  # 1 of 3 reaches the float 1/3
     return 1 - fnmr(scores, genuine, t), fmr(scores, genuine, t)
 
 

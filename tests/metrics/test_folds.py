@@ -7,7 +7,7 @@ from typing import Any
 import metric_oracles as oracle
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnas_face.errors import MetricError
@@ -61,6 +61,7 @@ def test_every_insightface_threshold_survives_the_way_through_a_cosine() -> None
     assert (thresholds.INSIGHTFACE.matches(above, as_cosine) == (distances_above < grid)).all()
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=24).filter(
         lambda pairs: len({genuine for _, genuine in pairs}) == 2

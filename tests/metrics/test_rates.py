@@ -8,7 +8,7 @@ from typing import Any
 import metric_oracles as oracle
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnas_face.errors import MetricError, TooFewImpostorsError
@@ -24,6 +24,7 @@ def split(pairs: list[tuple[float, bool]]) -> tuple[list[float], list[bool]]:
     return [score for score, _ in pairs], [genuine for _, genuine in pairs]
 
 
+@settings(deadline=None)
 @given(SCORES)
 def test_error_curve_equals_counting_at_every_threshold(pairs: list[tuple[float, bool]]) -> None:
     scores, genuine = split(pairs)
@@ -34,12 +35,14 @@ def test_error_curve_equals_counting_at_every_threshold(pairs: list[tuple[float,
     assert curve.fnmr.tolist() == [float(oracle.fnmr(scores, genuine, t)) for t in at]
 
 
+@settings(deadline=None)
 @given(SCORES)
 def test_auc_equals_comparing_every_genuine_with_every_impostor(pairs: list[tuple[float, bool]]) -> None:
     scores, genuine = split(pairs)
     assert rates.auc(scores, genuine) == pytest.approx(float(oracle.auc(scores, genuine)), abs=1e-15)
 
 
+@settings(deadline=None)
 @given(SCORES)
 def test_eer_bounds_equal_the_definition(pairs: list[tuple[float, bool]]) -> None:
     scores, genuine = split(pairs)
@@ -49,6 +52,7 @@ def test_eer_bounds_equal_the_definition(pairs: list[tuple[float, bool]]) -> Non
     assert found.low <= found.value <= found.high
 
 
+@settings(deadline=None)
 @given(SCORES, st.sampled_from([0.1, 0.2, 0.25, 1 / 3, 0.5, 0.9]))
 def test_tar_at_fmr_equals_the_definition_and_never_overshoots(pairs: list[tuple[float, bool]], target: float) -> None:
     scores, genuine = split(pairs)
