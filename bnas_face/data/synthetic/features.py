@@ -39,7 +39,7 @@ def eyes(x: Tensor, y: Tensor, a: Planes, n: Planes) -> tuple[Tensor, Tensor, Te
     size = 5.9 + 0.25 * a["iris_size"]
     iris, pupil = step(size - radius, 1.4), step(2.2 - radius, 1.2)
     ring = 1 - 0.55 * gauss(radius, size, 1.1)
-    white = (0.54 - 0.26 * gauss(tilt, upper, 2.4) - 0.16 * place.abs() * place * place) * (1 - iris)
+    white = (0.44 - 0.21 * gauss(tilt, upper, 2.4) - 0.16 * place.abs() * place * place) * (1 - iris)
     veins = 0.05 * place.abs()
     grain = ring * (0.75 + 0.5 * step(tilt - 0.5, 5.0)) * iris * (1 - pupil)
     colour = (

@@ -11,7 +11,7 @@ from torch import Tensor
 from bnas_face.data.synthetic import modes
 from bnas_face.data.synthetic.hashing import Floats, Integers, normals, uniforms
 
-SHAPE_STRENGTH = 0.9
+SHAPE_STRENGTH = 1.0
 """Scale of all shape coefficients; larger makes identities easier to tell apart."""
 
 N_MOLES = 8

@@ -26,12 +26,15 @@ N_FOLDS, N_GENUINE, N_IMPOSTOR = 10, 300, 300
 FIRST_IDENTITY = 1_000_000
 IDENTITIES_PER_FOLD, IMAGES_PER_KIND = 34, 3
 
-MIXED = Conditions()
-FRONTAL = replace(MIXED, yaw_deg=(0.0, 10.0), pitch_sd_deg=5.0, roll_sd_deg=4.0)
-PROFILE = replace(MIXED, yaw_deg=(60.0, 90.0), pitch_sd_deg=5.0, roll_sd_deg=4.0)
+MIXED = Conditions(
+    yaw_deg=(0.0, 22.0), pitch_sd_deg=5.0, roll_sd_deg=5.0, jitter_px=0.7, expression=0.7, sunglasses=0.03, hat=0.05,
+    occluder=0.04, light=0.65, camera=0.65,
+)  # fmt: skip
+FRONTAL = replace(MIXED, yaw_deg=(0.0, 10.0))
+PROFILE = replace(MIXED, yaw_deg=(60.0, 90.0))
 YOUNG = replace(MIXED, yaw_deg=(0.0, 20.0), age_years=(20.0, 35.0))
 OLD = replace(MIXED, yaw_deg=(0.0, 20.0), age_years=(65.0, 80.0))
-TRAINING = replace(MIXED, wide_yaw_share=0.3, age_years=(20.0, 80.0))
+TRAINING = replace(MIXED, wide_yaw_share=0.3, wide_yaw_deg=(22.0, 90.0), age_years=(20.0, 80.0))
 
 
 @dataclass(frozen=True, kw_only=True)

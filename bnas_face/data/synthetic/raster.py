@@ -36,7 +36,9 @@ class Hits:
     coverage: Tensor
 
 
-def rasterise(x_px: Tensor, y_px: Tensor, depth: Tensor, visible: Tensor, size_px: int) -> Hits:
+def rasterise(
+    x_px: Tensor, y_px: Tensor, depth: Tensor, visible: Tensor, two_sided: Tensor, size_px: int
+) -> Hits:
     """Splat a grid of projected points.
 
     Parameters
@@ -45,6 +47,8 @@ def rasterise(x_px: Tensor, y_px: Tensor, depth: Tensor, visible: Tensor, size_p
         Projected position in pixels (pixel i covers [i, i+1)) and z in mm.
     visible : Tensor of bool, shape (batch, rows, columns)
         False for points that are not there (masked hair); points on the far side are found here.
+    two_sided : Tensor of bool, shape (rows, columns)
+        Points that are also seen from behind (hair).
     size_px : int
     """
     batch, rows, columns = x_px.shape
@@ -53,7 +57,7 @@ def rasterise(x_px: Tensor, y_px: Tensor, depth: Tensor, visible: Tensor, size_p
     x_u, x_v = _slopes(x_px)
     y_u, y_v = _slopes(y_px)
     area = x_u * y_v - x_v * y_u
-    keys = _splat(x_px, y_px, depth, visible & (area > 1e-3), size_px)
+    keys = _splat(x_px, y_px, depth, visible & (area > torch.where(two_sided, -1e4, 1e-3)), size_px)
     filled, covered = _fill(keys)
     point = filled & (2**_POINT_BITS - 1)
     offset = (torch.arange(batch, device=x_px.device) * (rows * columns))[:, None, None]
@@ -62,7 +66,7 @@ def rasterise(x_px: Tensor, y_px: Tensor, depth: Tensor, visible: Tensor, size_p
     at_x, at_y, x_u, x_v, y_u, y_v, area = (p.reshape(-1).index_select(0, place).view(point.shape) for p in planes)
     centre = torch.arange(size_px, device=x_px.device, dtype=torch.float32) + 0.5
     dx, dy = centre - at_x, centre[:, None] - at_y
-    inverse = 1 / area.clamp(min=1e-2)
+    inverse = 1 / (area.abs().clamp(min=1e-2) * torch.sign(area + 1e-9))
     across = ((dx * y_v - dy * x_v) * inverse).clamp(-1.5, 1.5)
     down = ((dy * x_u - dx * y_u) * inverse).clamp(-1.5, 1.5)
     row = torch.div(point, columns, rounding_mode="floor")

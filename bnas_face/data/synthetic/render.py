@@ -111,7 +111,7 @@ def _render_batch(cast: Cast, person: Tensor, n: dict[str, Tensor], size_px: int
     shape = (len(points), model.n_rows, surface.COLUMNS)
     keep = _present(model, n, style)
     depth = camera_points[:, 2].view(shape)
-    hits = raster.rasterise(x_px.view(shape), y_px.view(shape), depth, keep, size_px)
+    hits = raster.rasterise(x_px.view(shape), y_px.view(shape), depth, keep, model.is_shell, size_px)
     planes = _sample(cast.skins, person, camera_points.view(len(points), 3, *shape[1:]), hits)
     a = {name: value[:, None, None] for name, value in _appearance(people).items()}
     m = {name: value[:, None, None] for name, value in n.items()} | {"age_over": _over(n)[:, None, None]}
@@ -230,8 +230,9 @@ def _sample(skins: Tensor, person: Tensor, points: Tensor, hits: raster.Hits) ->
     first = (torch.arange(batch, device=person.device) * (n_rows * n_columns))[:, None, None]
     place = sampling.lookup(first, hits.row, hits.column, n_rows, n_columns)
     nx, ny, nz = (place(plane.reshape(-1)) for plane in _normals(points))
-    unit = torch.rsqrt(nx * nx + ny * ny + nz * nz + 1e-9)
     shell = (hits.row > surface.ROWS - 1.5).float()
+    inside = shell * (nz < 0)
+    unit = torch.rsqrt(nx * nx + ny * ny + nz * nz + 1e-9) * (1 - 2 * inside)
     skin_row = (hits.row * ((texture.TEXELS - 1) / (surface.ROWS - 1))).clamp(max=texture.TEXELS - 1.001)
     row = skin_row + (hits.row - surface.ROWS - skin_row) * shell
     size = skins[0].numel()
@@ -242,7 +243,7 @@ def _sample(skins: Tensor, person: Tensor, points: Tensor, hits: raster.Hits) ->
     seen = {name: place(flat[k * texture.TEXELS**2 :]) for k, name in enumerate(texture.CHANNELS)}
     share = hits.column * (2 / (n_columns - 1)) - 1
     azimuth = share * (math.pi * surface.FRONT_FOCUS + math.pi * (1 - surface.FRONT_FOCUS) * share * share)
-    return seen | {"azimuth": azimuth, "nx": nx * unit, "ny": ny * unit, "nz": nz * unit, "shell": shell}
+    return seen | {"azimuth": azimuth, "nx": nx * unit, "ny": ny * unit, "nz": nz * unit, "shell": shell, "inside": inside}
 
 
 def _normals(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -292,7 +293,7 @@ def _shade(p: dict[str, Tensor], hits: raster.Hits, a: dict[str, Tensor], m: dic
     gloss = gloss * gloss * gloss
     gloss = shine * gloss * gloss * gloss * gloss  # cosine to the 24th
     sky = 0.75 - 0.25 * p["ny"]
-    dark = p["occlusion"] + (1 - p["occlusion"]) * p["shell"]
+    dark = p["occlusion"] + (1 - p["occlusion"]) * p["shell"] - 0.6 * p["inside"]
     back = (p["nz"] * 0.6 - p["nx"] * m["light_x"].sign() * 0.8).clamp(min=0) * m["fill"]
     soft = (m["ambient"] * sky + back) * dark
     dark = 0.45 + 0.55 * dark
@@ -321,7 +322,7 @@ def _skin_colour(
     lines = 1 - (0.42 * over + 0.04 + 0.10 * m["brow_knit"]) * p["wrinkle"]
     albedo = torch.stack([p["red"] * lines, p["green"] * lines, p["blue"] * lines])
     facing = step(1.3 - p["azimuth"].abs(), 0.2)
-    shine = 0.09 + 0.05 * gauss(p["x"], 0, 10)
+    shine = 0.06 + 0.05 * gauss(p["x"], 0, 10)
     sparkle = torch.zeros_like(shine)
     size_px = facing.shape[-1]
     rows = _band(size_px, 68, 112)
@@ -353,12 +354,12 @@ def _paint_lips(
     lips = features.lips(p["x"], p["y"], a, m) * facing
     tints = (
         0.80 - 0.05 * a["lip_dark"] + 0.16 * m["make_up"],
-        0.50 - 0.06 * a["lip_dark"] - 0.05 * a["lip_red"] - 0.22 * m["make_up"],
-        0.52 - 0.06 * a["lip_dark"] - 0.04 * a["lip_red"] - 0.20 * m["make_up"],
+        0.44 - 0.06 * a["lip_dark"] - 0.05 * a["lip_red"] - 0.22 * m["make_up"],
+        0.47 - 0.06 * a["lip_dark"] - 0.04 * a["lip_red"] - 0.20 * m["make_up"],
     )
     for channel, tint in zip(albedo, tints, strict=True):
         channel *= 1 - lips * (0.85 * (1 - tint.clamp(0.1, 1)))
-    shine *= 1 + 0.6 * lips
+    shine *= 1 + 0.2 * lips
 
 
 def _paint_mouth(

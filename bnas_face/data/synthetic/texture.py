@@ -129,7 +129,7 @@ def _albedo(still: Maps, a: Maps, pores: Tensor, blotches: Tensor, moles: Tensor
     shade = shade * (1 - speckle * still["freckle"])
     for mole in moles.unbind(1):
         spot = gauss(still["x"], mole[:, 0, None, None], 1.5) * gauss(still["y"], mole[:, 1, None, None], 1.5)
-        shade = shade * (1 - 0.75 * mole[:, 2, None, None].clamp(0, 1) * spot)
+        shade = shade * (1 - 0.6 * mole[:, 2, None, None].clamp(0, 1) * spot)
     bags = (0.14 + 0.08 * a["eye_bags"]).clamp(0.03, 0.4) * still["bags"]
     shade = shade * (1 - bags - 0.08 * still["lids"]) * ((1 - still["nostrils"]) * (1 - still["wings"]))
     return (
