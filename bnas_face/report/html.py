@@ -254,7 +254,7 @@ _PROTOCOL_FACTS = ("dataset", "licence", "alignment", "version", "scheme", "n_fo
 
 
 def _flat(content: Any) -> list[tuple[str, str]]:
-    """The fields of an object as (name, text), nested names joined by dots; null as "unknown"."""
+    """The fields of an object as (name, text), nested names joined by dots; null as "not given"."""
     if not isinstance(content, dict):
         return [] if content is None else [("", _text(content))]
     found: list[tuple[str, str]] = []
@@ -268,7 +268,7 @@ def _flat(content: Any) -> list[tuple[str, str]]:
 
 def _text(value: Any) -> str:
     if value is None:
-        return "unknown"
+        return "not given"
     if isinstance(value, list):
         return ", ".join(_text(member) for member in value) or "none"
     if isinstance(value, int) and not isinstance(value, bool) and value >= _GROUPED_FROM:
