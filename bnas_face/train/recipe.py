@@ -3,11 +3,13 @@
 | weights, activations | optimizer | peak lr | weight decay |
 | --- | --- | --- | --- |
 | 32, 32 (full precision) | SGD, Nesterov 0.9 | 0.02 | 5e-4 |
-| 1, 32 (W1A32) | SGD, Nesterov 0.9 | 0.02 | 5e-4 |
-| 1, 1 (W1A1) | Adam | 2e-3 | 5e-4 on float weights |
+| 1, 32 (W1A32) and 1, 1 (W1A1) | Adam | 2e-3 | 5e-4 on float weights |
 
 The rates are for batches of 64 and heads of scale 64; for larger batches raise them in proportion. Chosen on held-out
 people of LFW with small networks (docs/training.md).
+
+Adam for latent weights because the xnor gradient carries the factor a (about 0.08 at the start): under SGD the latents of a
+short training hardly cross zero, while Adam's step does not depend on the gradient's scale.
 
 Biases, batch norms and PReLU slopes never decay. With Adam the latent weights of 1-bit convolutions do not decay
 either: their magnitude carries no meaning there but the distance to the next flip.
@@ -51,7 +53,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     """`config` with every ``"auto"`` and None of the optimizer replaced by the default of its bits."""
     name = config.optimizer
     if name == "auto":
-        name = "adam" if config.model.activation_bits == 1 else "sgd"
+        name = "sgd" if config.model.binarizer == "none" else "adam"
     default = ADAM if name == "adam" else SGD
     return replace(
         config,
