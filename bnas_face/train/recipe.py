@@ -8,8 +8,8 @@
 The rates are for batches of 64 and heads of scale 64; for larger batches raise them in proportion. Chosen on held-out
 people of LFW with small networks (docs/training.md).
 
-Adam for latent weights: the xnor gradient carries the factor a (about 0.08 at the start), Adam's step does not depend on
-it, and W1A32 developed faster with it than with SGD.
+Adam for latent weights: the xnor gradient carries the factor a (about 0.08 at the start), Adam's step does not depend
+on it, and W1A32 developed faster with it than with SGD.
 
 Biases, batch norms and PReLU slopes never decay. With Adam the latent weights of 1-bit convolutions do not decay
 either: their magnitude carries no meaning there but the distance to the next flip.
