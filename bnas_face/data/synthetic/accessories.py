@@ -18,7 +18,7 @@ _LENS_MM = 91.0
 
 
 def add(scene: Tensor, view: View, hits: Hits, n: dict[str, Tensor], size_px: int) -> Tensor:
-    """Composite glasses and occluders onto scenes (batch, 3, size, size), linear RGB; only images that have them are touched."""
+    """Put glasses and occluders onto scenes (batch, 3, size, size), linear RGB, where an image has them."""
     worn = torch.nonzero(n["glasses"] > 0)[:, 0]
     if len(worn):
         scene = scene.index_copy(0, worn, _glasses(scene[worn], view, hits, n, worn, size_px))

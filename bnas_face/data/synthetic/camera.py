@@ -45,8 +45,8 @@ def _blur(scene: Tensor, n: Values, scale: float) -> Tensor:
 
 
 def _blur_along(scene: Tensor, sigma: Tensor, axis: int) -> Tensor:
-    """One pass: the kernels of a batch as a grouped convolution."""
-    batch, channels, rows, columns = scene.shape
+    """One pass, with a kernel of each image's own."""
+    rows, columns = scene.shape[2:]
     taps = torch.arange(-_BLUR_RADIUS, _BLUR_RADIUS + 1, device=scene.device, dtype=scene.dtype)
     kernel = torch.exp(-0.5 * (taps / sigma.clamp(min=0.2)[:, None]) ** 2)
     kernel = kernel / kernel.sum(1, keepdim=True)
@@ -129,7 +129,7 @@ def _double(plane: Tensor) -> Tensor:
 
 def _quantise(plane: Tensor, table: Tensor, dct: Tensor) -> Tensor:
     """DCT of 8×8 blocks, rounded to multiples of `table` (batch, 8, 8), and back: (batch, rows, columns)."""
-    batch, rows, columns = plane.shape
+    rows, columns = plane.shape[1:]
     coefficients = _along_rows(_along_rows(plane, dct), dct)
     tiled = table.repeat(1, rows // 8, columns // 8)
     back = dct.T.contiguous()

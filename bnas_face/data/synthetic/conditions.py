@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bnas_face.data.synthetic.hashing import Floats, Integers, normals, uniforms
+from bnas_face.data.synthetic.hashing import Floats, Integers, normals, uniforms, words
 
 Drawn = dict[str, Floats]
 
@@ -68,18 +68,20 @@ def draw(conditions: Conditions, seed: int, identity: Integers, index: Integers)
     )
 
 
-_UNIFORM = (
-    "seed yaw yaw_wide yaw_side age open smile frown pucker brow knit blink worn hat hat_kind hat_r hat_g hat_b frame_kind"
-    " frame_tone frame_size occluder hand_tone hand_x hand_y hand_angle hand_kind azimuth elevation fill softness light_kind"
-    " blur down noise jpeg jpeg_on motion motion_angle background make_up stubble hair_volume bg_a bg_b bg_c bg_d shirt"
-).split()
-_NORMAL = (
-    "pitch roll zoom gaze_x gaze_y warm tint exposure contrast open2"
-    " jitter0 jitter1 jitter2 jitter3 jitter4 jitter5 jitter6 jitter7 jitter8 jitter9 hair_top hair_flare distance"
-).split()
+_UNIFORM = words(
+    "seed yaw yaw_wide yaw_side age open smile frown pucker brow knit blink worn hat hat_kind hat_r hat_g hat_b"
+    " frame_kind frame_tone frame_size occluder hand_tone hand_x hand_y hand_angle hand_kind azimuth elevation fill"
+    " softness light_kind blur noise jpeg jpeg_on motion motion_angle background make_up stubble hair_volume"
+    " bg_a bg_b bg_c bg_d"
+)
+_NORMAL = words(
+    "pitch roll zoom gaze_x gaze_y warm tint exposure contrast hair_top hair_flare distance"
+    " jitter0 jitter1 jitter2 jitter3 jitter4 jitter5 jitter6 jitter7 jitter8 jitter9"
+)
+_WORN = words("hat_kind hat_r hat_g hat_b frame_kind frame_tone frame_size hand_tone hand_x hand_y hand_angle")
 
 
-def _named(names: list[str], values: Floats) -> Drawn:
+def _named(names: tuple[str, ...], values: Floats) -> Drawn:
     return {name: values[:, k] for k, name in enumerate(names)}
 
 
@@ -131,14 +133,11 @@ def _worn(conditions: Conditions, uniform: Drawn) -> Drawn:
     worn, plain = uniform["worn"], conditions.glasses
     sun = (worn >= plain) & (worn < plain + conditions.sunglasses)
     chosen = uniform["occluder"] < conditions.occluder
-    names = (
-        "hat_kind hat_r hat_g hat_b frame_kind frame_tone frame_size hand_tone hand_x hand_y hand_angle shirt".split()
-    )
     return {
         "glasses": np.where(worn < plain, 1.0, np.where(sun, 2.0, 0.0)),
         "hat": (uniform["hat"] < conditions.hat).astype(np.float64),
         "occluder": np.where(chosen, np.where(uniform["hand_kind"] < 0.6, 1.0, 2.0), 0.0),
-        **{name: uniform[name] for name in names},
+        **{name: uniform[name] for name in _WORN},
     }
 
 
@@ -172,5 +171,5 @@ def _camera(conditions: Conditions, uniform: Drawn, normal: Drawn) -> Drawn:
         "motion_angle": np.pi * uniform["motion_angle"],
         "noise": 0.006 + amount * 0.045 * uniform["noise"] ** 2.5,
         "jpeg_quality": np.where(uniform["jpeg_on"] < 0.8, 95 - 60 * amount * uniform["jpeg"] ** 1.5, 96.0),
-        **{name: uniform[name] for name in ("background", "bg_a", "bg_b", "bg_c", "bg_d", "down")},
+        **{name: uniform[name] for name in ("background", "bg_a", "bg_b", "bg_c", "bg_d")},
     }

@@ -1,4 +1,4 @@
-"""Eyes and mouth, painted per pixel because they move: lids, gaze, lips, teeth. Coordinates are template millimetres."""
+"""Eyes and mouth, painted per pixel because they move: lids, gaze, lips, teeth. In millimetres of the template."""
 
 from __future__ import annotations
 

@@ -49,7 +49,12 @@ def normals(seed: int, stream: str, identity: Integers, index: Integers, count: 
     """
     drawn = uniforms(seed, stream, identity, index, 2 * count)
     radius = np.sqrt(-2.0 * np.log(drawn[:, :count]))
-    return np.clip(radius * np.cos(2.0 * np.pi * drawn[:, count:]), -limit, limit)
+    return np.asarray(np.clip(radius * np.cos(2.0 * np.pi * drawn[:, count:]), -limit, limit))
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of a text: names of drawn numbers, in their order."""
+    return tuple(text.split())
 
 
 def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:

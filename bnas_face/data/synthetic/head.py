@@ -46,7 +46,7 @@ class HeadModel:
         return torch.addmm(self.template, shape, self.basis[: shape.shape[1]])
 
     def positions(self, neutral: Tensor, coefficients: Tensor) -> Tensor:
-        """Neutral heads (batch, 3 · rows · columns) moved by the remaining modes' coefficients: (batch, 3, rows · columns)."""
+        """Neutral heads (batch, 3 · rows · columns) moved by the other modes: (batch, 3, rows · columns)."""
         moved = torch.addmm(neutral, coefficients, self.basis[-coefficients.shape[1] :])
         return moved.view(len(coefficients), 3, -1)
 

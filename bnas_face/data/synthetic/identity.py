@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bnas_face.data.synthetic import modes
-from bnas_face.data.synthetic.hashing import Floats, Integers, normals, uniforms
+from bnas_face.data.synthetic.hashing import Floats, Integers, normals, uniforms, words
 
 SHAPE_STRENGTH = 1.0
 """Scale of all shape coefficients; larger makes identities easier to tell apart."""
@@ -18,12 +18,12 @@ N_MOLES = 8
 N_STYLES = 8
 """Hair styles: shaved, cropped, short, side part, fringe, bob, long, afro."""
 
-_GAUSSIAN = (
+_GAUSSIAN = words(
     "skin_red skin_yellow freckles mottling blush lip_red lip_dark upper_lip lower_lip cupid brow_thickness brow_arch"
     " brow_length brow_gap brow_height brow_density eye_width eye_upper eye_lower eye_tilt lid_crease iris_size"
     " hairline peak temples fringe length beard_density moustache beard_edge lashes eye_bags"
-).split()
-_UNIFORM = "skin_tone iris_hue iris_light hair_tone hair_red style_pick sex baldness greying".split()
+)
+_UNIFORM = words("skin_tone iris_hue iris_light hair_tone hair_red style_pick sex baldness greying")
 
 N_COEFFICIENTS = len(modes.identity_modes()) + len(_GAUSSIAN) + len(_UNIFORM) + 3 * N_MOLES
 

@@ -115,9 +115,9 @@ def hair_modes() -> dict[str, Field]:
     return {
         "volume": lambda s: _outwards(s, 10.0),
         "top": lambda s: (0, -10.0 * smooth_step(s.y, -55, -110), 0),
-        "flare": lambda s: _outwards(s, 16.0 * smooth_step(s.y, 0, 110) * (np.abs(s.azimuth) > 0.3)),
+        "flare": lambda s: _outwards(s, np.asarray(16.0 * smooth_step(s.y, 0, 110) * (np.abs(s.azimuth) > 0.3))),
         "curls": lambda s: _outwards(s, 5.0 * _curls(s)),
-        "hat": lambda s: _outwards(s, 7.0 * (s.y < -30)),
+        "hat": lambda s: _outwards(s, np.where(s.y < -30, 7.0, 0.0)),
         "crown": lambda s: (0, -16.0 * smooth_step(s.y, -70, -112), 0),
         "visor": _visor,
     }

@@ -36,9 +36,7 @@ class Hits:
     coverage: Tensor
 
 
-def rasterise(
-    x_px: Tensor, y_px: Tensor, depth: Tensor, visible: Tensor, two_sided: Tensor, size_px: int
-) -> Hits:
+def rasterise(x_px: Tensor, y_px: Tensor, depth: Tensor, visible: Tensor, two_sided: Tensor, size_px: int) -> Hits:
     """Splat a grid of projected points.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The template head: two smooth sheets (skin, and a shell for hair and hats) over a grid of azimuth and profile position.
+"""The template head: two smooth sheets (skin, and a shell for hair and hats) over a grid of azimuth and profile.
 
 Units are millimetres: x to the viewer's right, y down, z towards the viewer; the eyes' centres lie at (±31.5, 0).
 The proportions are those of an average adult (head breadth 152 mm, head length 190 mm, pupil distance 63 mm).

@@ -1,0 +1,154 @@
+"""Light and colour per pixel: skin, lips, eyes, hair and hats under a key light, sky and fill."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bnas_face.data.synthetic import features
+from bnas_face.data.synthetic.identity import Identities
+from bnas_face.data.synthetic.texture import gauss, step
+
+Planes = dict[str, Tensor]
+"""Name → (batch, h, w) of a pixel's surface, or (batch, 1, 1) of a person or an image."""
+
+
+def hat_line(turn: Tensor) -> Tensor:
+    """Lower rim of a hat by azimuth, template y in mm."""
+    return -40 + 22 * torch.sigmoid((turn - 1.9) * 4)
+
+
+def appearance(people: Identities) -> Planes:
+    """Appearance with the colours of iris and hair worked out (linear RGB)."""
+    a = dict(people.appearance)
+    blue, light = a["iris_hue"] < 0.3, 0.5 + a["iris_light"]
+    green = (a["iris_hue"] >= 0.3) & (a["iris_hue"] < 0.42)
+    dark = torch.where(a["skin_tone"] > 0.6, 1.0, 0.0)
+    for name, b, g, brown in (
+        ("iris_r", 0.10, 0.13, 0.09),
+        ("iris_g", 0.19, 0.16, 0.045),
+        ("iris_b", 0.30, 0.08, 0.02),
+    ):
+        a[name] = torch.where(blue, b, torch.where(green, g, brown)) * (1 - dark) * light + dark * brown * 0.6
+    tone = (1 - a["hair_tone"]) ** 2.2 * (1 - 0.85 * a["skin_tone"].clamp(0.2, 1) ** 0.7) * 1.3
+    a["hair_r"] = 0.018 + tone * (0.42 + 0.12 * a["hair_red"])
+    a["hair_g"] = 0.014 + tone * (0.30 - 0.14 * a["hair_red"] ** 2)
+    a["hair_b"] = 0.012 + tone * (0.17 - 0.13 * a["hair_red"])
+    a["male"] = (a["sex"] <= 0.5).float()
+    a["shaved"] = (people.style == 0).float()
+    return a
+
+
+def shade(p: Planes, a: Planes, m: Planes) -> Tensor:
+    """Light on skin, hair and hat: linear RGB (3, batch, h, w)."""
+    hair = _hair_colour(p, a, m)
+    skin, shine, sparkle = _skin_colour(p, hair, a, m)
+    is_hat = p["shell"] * m["hat"] * step(hat_line(p["azimuth"].abs()) - p["y"], 2.0)
+    weave = 0.85 + 0.15 * torch.sin(p["azimuth"] * 70) * (m["hat_kind"] <= 0.5)
+    fabric = torch.stack([(0.02 + 0.6 * m[f"hat_{c}"] ** 2) * weave for c in "rgb"])
+    hair += (fabric - hair) * is_hat
+    albedo = skin.lerp_(hair, p["shell"])
+    shine = shine + (0.10 * (1 - is_hat) - shine) * p["shell"]
+    facing = p["nx"] * m["light_x"] + p["ny"] * m["light_y"] + p["nz"] * m["light_z"]
+    half = (facing + p["nz"]) * torch.rsqrt(2 + 2 * m["light_z"])
+    gloss = half.clamp(min=0) ** 2
+    gloss = gloss * gloss * gloss
+    gloss = shine * gloss * gloss * gloss * gloss  # cosine to the 24th
+    sky = 0.75 - 0.25 * p["ny"]
+    dark = p["occlusion"] + (1 - p["occlusion"]) * p["shell"] - 0.6 * p["inside"]
+    back = (p["nz"] * 0.6 - p["nx"] * m["light_x"].sign() * 0.8).clamp(min=0) * m["fill"]
+    soft = (m["ambient"] * sky + back) * dark
+    dark = 0.45 + 0.55 * dark
+    shiny = (gloss + 0.5 * sparkle) * m["key"]
+    for channel, wrap in zip(albedo, (0.28, 0.16, 0.12), strict=True):  # red light travels furthest under the skin
+        channel *= soft + ((facing + wrap).clamp(min=0) * dark) * (m["key"] / (1 + wrap))
+        channel += shiny
+    return albedo
+
+
+def _hair_colour(p: Planes, a: Planes, m: Planes) -> Tensor:
+    """Hair with strands, greying with age: (3, batch, h, w)."""
+    grey = ((m["age_years"] - 38 - 22 * (1 - a["greying"])) / 28).clamp(0, 0.92)
+    waves = torch.sin(p["y"] * 0.09 + 5 * p["azimuth"])
+    strand = torch.sin(p["azimuth"] * 47 + 2.5 * waves) + torch.sin(p["azimuth"] * 83 - 1.5 * waves)
+    strand = 1 + 0.17 * strand + 0.10 * torch.sin(p["azimuth"] * 19 + waves)
+    return torch.stack([(a[f"hair_{c}"] * (1 - grey) + 0.42 * grey) * strand for c in "rgb"])
+
+
+def _skin_colour(p: Planes, hair: Tensor, a: Planes, m: Planes) -> tuple[Tensor, Tensor, Tensor]:
+    """Albedo (3, batch, h, w), strength of the skin's shine and of the eyes' sparkle (batch, h, w)."""
+    over = m["age_over"]
+    growth = 1 - (1 - _scalp(p, a, over)) * (1 - p["brow"] * (1 - 0.25 * over)) * (1 - _beard_density(p, a, m))
+    lines = 1 - (0.42 * over + 0.04 + 0.10 * m["brow_knit"]) * p["wrinkle"]
+    albedo = torch.stack([p["red"] * lines, p["green"] * lines, p["blue"] * lines])
+    facing = step(1.3 - p["azimuth"].abs(), 0.2)
+    shine = 0.06 + 0.05 * gauss(p["x"], 0, 10)
+    sparkle = torch.zeros_like(shine)
+    size_px = facing.shape[-1]
+    rows = _band(size_px, 68, 112)
+    _paint_lips(albedo[:, :, rows], shine[:, rows], {k: v[:, rows] for k, v in p.items()}, facing[:, rows], a, m)
+    albedo += (hair * 0.85 - albedo) * growth
+    shine *= 1 - growth
+    _paint_mouth(albedo[:, :, rows], {k: v[:, rows] for k, v in p.items()}, facing[:, rows], a, m)
+    rows = _band(size_px, 32, 74)
+    part = {k: v[:, rows] for k, v in p.items()}
+    _paint_eyes(albedo[:, :, rows], shine[:, rows], sparkle[:, rows], part, facing[:, rows], a, m)
+    return albedo, shine, sparkle
+
+
+def _band(size_px: int, top: int, bottom: int) -> slice:
+    """Rows of a picture between heights given for 112 px: alignment keeps eyes and mouth within them."""
+    return slice(top * size_px // 112, bottom * size_px // 112)
+
+
+def _scalp(p: Planes, a: Planes, over: Tensor) -> Tensor:
+    """Opacity of the hair's roots: recedes with age, thin where the head is shaved."""
+    recede = 1.1 * a["male"] * a["baldness"] ** 2 * over
+    return step(p["hairline"] - recede, 0.55) * (0.93 - 0.25 * a["shaved"])
+
+
+def _paint_lips(albedo: Tensor, shine: Tensor, p: Planes, facing: Tensor, a: Planes, m: Planes) -> None:
+    """Tint the lips in place."""
+    lips = features.lips(p["x"], p["y"], a, m) * facing
+    tints = (
+        0.80 - 0.05 * a["lip_dark"] + 0.16 * m["make_up"],
+        0.44 - 0.06 * a["lip_dark"] - 0.05 * a["lip_red"] - 0.22 * m["make_up"],
+        0.47 - 0.06 * a["lip_dark"] - 0.04 * a["lip_red"] - 0.20 * m["make_up"],
+    )
+    for channel, tint in zip(albedo, tints, strict=True):
+        channel *= 1 - lips * (0.85 * (1 - tint.clamp(0.1, 1)))
+    shine *= 1 + 0.2 * lips
+
+
+def _paint_mouth(albedo: Tensor, p: Planes, facing: Tensor, a: Planes, m: Planes) -> None:
+    """Open the mouth in place."""
+    inside, teeth = features.mouth(p["x"], p["y"], a, m)
+    inside = inside * facing
+    for channel, gum, tooth in zip(albedo, (0.06, 0.018, 0.018), (0.48, 0.47, 0.42), strict=True):
+        channel += (gum + tooth * teeth - channel) * inside
+
+
+def _paint_eyes(
+    albedo: Tensor,
+    shine: Tensor,
+    sparkle: Tensor,
+    p: Planes,
+    facing: Tensor,
+    a: Planes,
+    m: Planes,
+) -> None:
+    """Paint lids and eye balls in place."""
+    ball, opacity, lines, wet = features.eyes(p["x"], p["y"], a, m)
+    opacity, keep = opacity * facing, 1 - lines * facing
+    for channel, colour in zip(albedo, ball, strict=True):
+        channel *= keep
+        channel += (colour - channel) * opacity
+    shine *= 1 - opacity
+    sparkle += wet * facing
+
+
+def _beard_density(p: Planes, a: Planes, m: Planes) -> Tensor:
+    """Opacity of the beard: stubble varies from day to day, a full beard is the person's."""
+    full = step(a["beard_density"] - 0.75, 0.5) * 0.92
+    stubble = 0.10 + 0.22 * m["stubble"]
+    return a["male"] * p["beard"] * torch.maximum(full, stubble)
