@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from multiprocessing import get_context, parent_process
@@ -37,7 +38,7 @@ SCHEMA = "bnas_face.alignment/1"
 FACES, FAILURES = "faces.csv", "failures.csv"
 JPEG_QUALITY = 95
 IMAGES_PER_TASK = 8
-IMAGES_WORTH_A_WORKER = 64
+IMAGES_WORTH_A_WORKER = 48
 """A worker process takes seconds to start; below so many images for each there is none."""
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 FACE_FIELDS = (
@@ -283,13 +284,13 @@ def _n_workers(asked: int | None, n_images: int) -> int:
 def _run(
     todo: Sequence[tuple[str, str]], raw_dir: Path, out_dir: Path, settings: AlignSettings, n_workers: int
 ) -> Iterator[list[Row]]:
-    """Rows of finished tasks, in any order; here, or in `n_workers` processes when more than one."""
+    """Rows of finished tasks, in any order; here, or in `n_workers` processes when more than one. One core each."""
     tasks = [todo[i : i + IMAGES_PER_TASK] for i in range(0, len(todo), IMAGES_PER_TASK)]
     if n_workers <= 1:
-        yield from (_align_some(raw_dir, out_dir, settings, task) for task in tasks)
+        with _one_thread():
+            yield from (_align_some(raw_dir, out_dir, settings, task) for task in tasks)
         return
-    threads = max(1, (os.cpu_count() or 1) // n_workers)
-    pool = ProcessPoolExecutor(n_workers, get_context("spawn"), initializer=_start_worker, initargs=(threads,))
+    pool = ProcessPoolExecutor(n_workers, get_context("spawn"), initializer=_start_worker)
     try:
         pending = {pool.submit(_align_some, raw_dir, out_dir, settings, task) for task in tasks}
         for future in as_completed(pending):
@@ -302,13 +303,26 @@ def _run(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker(threads: int) -> None:
-    """Share the cores, leave Ctrl-C to the parent, and end with it even if it is killed."""
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """MTCNN's many small layers gain little from threads, and lose much where the cores are busy."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _start_worker() -> None:
+    """Use one core, leave Ctrl-C to the parent, and end with it even if it is killed."""
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(threads)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 

@@ -224,9 +224,9 @@ def _read_batch(images: FaceImages, indices: NDArray[np.int64], size_px: int) ->
 def _read_cache(path: Path, embedder: Embedder) -> Embeddings:
     """What a cache file holds; nothing if it is absent, damaged, or not of this network."""
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             schema, values, failed = str(content["schema"]), content["values"], content["failed"]
-            ids, reasons = content["image_ids"].tolist(), content["reasons"].tolist()
+            ids, reasons = content["image_ids"].ravel().tolist(), content["reasons"].ravel().tolist()
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return _nothing(embedder)
     shape = (len(ids), int(embedder.info["embedding_dim"]))
