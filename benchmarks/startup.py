@@ -23,7 +23,9 @@ def main() -> None:
         start = time.perf_counter()
         subprocess.run([sys.executable, "-m", "bnas_face", "--help"], stdout=subprocess.DEVNULL, check=True)
         times_ms.append(1000 * (time.perf_counter() - start))
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {REPEATS} fresh processes")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {REPEATS} fresh processes"
+    )
     print(f"min {min(times_ms):.0f} ms, max {max(times_ms):.0f} ms")
     print(json.dumps({"help_ms": round(statistics.median(times_ms), 1)}))
 

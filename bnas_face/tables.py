@@ -18,7 +18,7 @@ from bnas_face.errors import UnknownNameError
 
 
 def names(package: str) -> tuple[str, ...]:
-    """Names of the modules in `package` (dotted, e.g. ``"bnas_face.models.heads"``), sorted, without ``_private`` ones."""
+    """Names of the modules in `package` (dotted: ``"bnas_face.models.heads"``), sorted, without ``_private`` ones."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"{package} is not a package of this installation")

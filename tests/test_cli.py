@@ -44,7 +44,10 @@ def test_a_mistyped_command_suggests_the_right_one() -> None:
     [
         (("eval", "--protocol", "lwf"), "Unknown protocol 'lwf'. Did you mean 'lfw'?"),
         (("train", "--dataset", "cassia", "--name", "x"), "Unknown dataset 'cassia'. Did you mean 'casia'?"),
-        (("train", "--backbone", "iresnet81", "--name", "x"), "Unknown backbone 'iresnet81'. Did you mean 'iresnet18'?"),
+        (
+            ("train", "--backbone", "iresnet81", "--name", "x"),
+            "Unknown backbone 'iresnet81'. Did you mean 'iresnet18'?",
+        ),
         (("train", "--head", "arcfce", "--name", "x"), "Unknown head 'arcfce'. Did you mean 'arcface'?"),
         (("train", "--binarizer", "xnro", "--name", "x"), "Unknown binarizer 'xnro'. Did you mean 'xnor'?"),
         (("data", "where", "casai"), "Unknown dataset 'casai'. Did you mean 'casia'?"),

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "torchvision", "facenet_pytorch", "onnxruntime", "plotly", "pandas", "sklearn", "cv2", "scipy", "numpy")
+HEAVY = ("torch", "torchvision", "facenet_pytorch", "onnxruntime", "pandas", "sklearn", "cv2", "scipy", "numpy")
 STAGES = ("search", "train", "evaluate", "report", "packed", "pipeline")
 
 # room → (forbidden packages, forbidden rooms of bnas_face)
@@ -27,9 +27,12 @@ RULES = {
     "bnas_face.data.formats.recordio": (("torch", "torchvision"), (*STAGES, "models", "metrics", "cli")),
     "bnas_face.data.datasets.lfw": (("torch", "torchvision"), (*STAGES, "models", "metrics", "cli")),
     "bnas_face.models": (("onnxruntime", "facenet_pytorch", "torchvision"), (*STAGES, "metrics", "cli")),
-    "bnas_face.train.loop": (("onnxruntime", "facenet_pytorch", "plotly"), ("search", "evaluate", "report", "packed", "cli")),
-    "bnas_face.evaluate.evaluate": (("plotly",), ("search", "train", "packed", "cli")),
-    "bnas_face.report.html": (("torch", "torchvision", "onnxruntime"), ("search", "train", "evaluate", "packed", "models", "cli")),
+    "bnas_face.train.loop": (("onnxruntime", "facenet_pytorch"), ("search", "evaluate", "report", "packed", "cli")),
+    "bnas_face.evaluate.evaluate": (("onnxruntime", "facenet_pytorch"), ("search", "train", "packed", "cli")),
+    "bnas_face.report.html": (
+        ("torch", "torchvision", "onnxruntime"),
+        ("search", "train", "evaluate", "packed", "models", "cli"),
+    ),
 }
 
 

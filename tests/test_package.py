@@ -23,7 +23,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name.startswith(("bnas_face/", "protocols/")) or "/" not in name:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(out), "."]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(out),
+        ".",
+    ]
     subprocess.run(command, cwd=source, check=True, capture_output=True)
     return next(out.glob("bnas_face-*.whl"))
 
@@ -42,14 +53,24 @@ def test_the_wheel_works_in_an_environment_of_its_own(wheel: Path, tmp_path: Pat
     venv.create(home, with_pip=False)
     python = home / "bin" / "python"
     purelib = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
     zipfile.ZipFile(wheel).extractall(purelib)
     # Dependencies come from this environment; PYTHONPATH (unlike .pth files) does not bring the source tree along.
     deps = next(path for path in sys.path if path.endswith("site-packages"))
     env = {**os.environ, "PYTHONPATH": deps}
     shown = subprocess.run(
-        [python, "-m", "bnas_face", "ls", "protocols"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        [python, "-m", "bnas_face", "ls", "protocols"],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert shown.returncode == 0, shown.stderr
-    assert [line.split()[0] for line in shown.stdout.splitlines()] == sorted(p.stem for p in (ROOT / "protocols").glob("*.toml"))
+    assert [line.split()[0] for line in shown.stdout.splitlines()] == sorted(
+        p.stem for p in (ROOT / "protocols").glob("*.toml")
+    )

@@ -51,7 +51,7 @@ class FaceImages:
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.image_ids):
             raise DatasetError(
-                f"Dataset '{self.name}' has {len(self.image_ids)} images and {len(self.labels)} labels; they must agree."
+                f"Dataset '{self.name}' has {len(self.image_ids)} images and {len(self.labels)} labels; it needs one each."
             )
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
 """Datasets a user can name: one file each; the file name is the registered name.
 
-Each module has a ``CARD`` (`DatasetCard`) and ``load(argument: str | None) -> FaceImages``. ``argument`` is what follows
-the colon in ``folder:PATH``; None without a colon.
+Each module has a ``CARD`` (`DatasetCard`) and ``load(argument: str | None) -> FaceImages``. ``argument`` is what
+follows the colon in ``folder:PATH``; None without a colon.
 """
 
 from __future__ import annotations
