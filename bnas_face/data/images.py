@@ -50,9 +50,8 @@ class FaceImages:
 
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.image_ids):
-            raise DatasetError(
-                f"Dataset '{self.name}' has {len(self.image_ids)} images and {len(self.labels)} labels; it needs one each."
-            )
+            counts = f"{len(self.image_ids)} images and {len(self.labels)} labels"
+            raise DatasetError(f"Dataset '{self.name}' has {counts}; give one label per image.")
 
     def __len__(self) -> int:
         return len(self.image_ids)
