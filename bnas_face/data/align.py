@@ -231,7 +231,8 @@ def _claim(out_dir: Path, settings: AlignSettings) -> None:
     """Write the settings, or compare them with those of an earlier call; refuse a folder that is somebody else's."""
     path = out_dir / "alignment.json"
     if not path.exists():
-        if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
+        visible = (file for file in out_dir.iterdir() if not file.name.startswith(".")) if out_dir.is_dir() else ()
+        if any(visible) or out_dir.is_file():
             raise ConfigError(f"OUT_DIR '{out_dir}' holds files that no earlier call wrote. Choose a new folder.")
         rules = {"template_112": TEMPLATE_112.tolist(), "detector": "facenet-pytorch MTCNN", "face": "largest-centred"}
         files.write_json(path, {"schema": SCHEMA, **asdict(settings), **rules})
