@@ -73,6 +73,7 @@ def rendered(
         content_hash=sha256_text(*described, people.astype("<i8").tobytes().hex()),
         size_px=size_px,
         read=reader,
+        costly=True,
         provenance={"source": "rendered by bnas_face", "licence": "none needed", **parameters, **(provenance or {})},
     )
 

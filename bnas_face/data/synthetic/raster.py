@@ -55,7 +55,7 @@ def rasterise(x_px: Tensor, y_px: Tensor, depth: Tensor, visible: Tensor, two_si
     x_u, x_v = _slopes(x_px)
     y_u, y_v = _slopes(y_px)
     area = x_u * y_v - x_v * y_u
-    keys = _splat(x_px, y_px, depth, visible & (area > torch.where(two_sided, -1e4, 1e-3)), size_px)
+    keys = _splat(x_px, y_px, depth, visible & (area > (1e-3 - 1e4 * two_sided)), size_px)
     filled, covered = _fill(keys)
     point = filled & (2**_POINT_BITS - 1)
     offset = (torch.arange(batch, device=x_px.device) * (rows * columns))[:, None, None]
@@ -67,7 +67,7 @@ def rasterise(x_px: Tensor, y_px: Tensor, depth: Tensor, visible: Tensor, two_si
     inverse = 1 / (area.abs().clamp(min=1e-2) * torch.sign(area + 1e-9))
     across = ((dx * y_v - dy * x_v) * inverse).clamp(-1.5, 1.5)
     down = ((dy * x_u - dx * y_u) * inverse).clamp(-1.5, 1.5)
-    row = torch.div(point, columns, rounding_mode="floor")
+    row = torch.floor((point + 0.5) * (1 / columns))
     return Hits(
         row=(row + down).clamp(0, rows - 1),
         column=(point - row * columns + across).clamp(0, columns - 1),

@@ -235,7 +235,10 @@ def _sample(skins: Tensor, person: Tensor, points: Tensor, hits: raster.Hits) ->
     column = hits.column * ((texture.TEXELS - 1) / (n_columns - 1))
     place = sampling.lookup(base, row, column, texture.TEXELS, texture.TEXELS)
     flat = skins.view(-1)
-    seen = {name: place(flat[k * texture.TEXELS**2 :]) for k, name in enumerate(texture.CHANNELS)}
+    seen = {
+        name: place(flat[k * texture.TEXELS**2 :], smooth=name not in ("occlusion", "beard"))
+        for k, name in enumerate(texture.CHANNELS)
+    }
     share = hits.column * (2 / (n_columns - 1)) - 1
     azimuth = share * (math.pi * surface.FRONT_FOCUS + math.pi * (1 - surface.FRONT_FOCUS) * share * share)
     seen |= {"azimuth": azimuth, "shell": shell, "inside": inside}

@@ -15,27 +15,33 @@ class Lookup:
     Attributes
     ----------
     corners : four int64 tensors (batch · height · width,); the grid points around each pixel
+    nearest : int64 (batch · height · width,)
     right, down : float32 (batch · height · width,); share of the right and of the lower neighbours
     shape : (batch, height, width)
     """
 
     corners: tuple[Tensor, Tensor, Tensor, Tensor]
+    nearest: Tensor
     right: Tensor
     down: Tensor
     shape: torch.Size
 
-    def __call__(self, plane: Tensor) -> Tensor:
+    def __call__(self, plane: Tensor, *, smooth: bool = True) -> Tensor:
         """Sample a plane.
 
         Parameters
         ----------
         plane : float32 (n,)
             Flat storage in which the grids lie; may begin anywhere in a larger storage.
+        smooth : bool
+            Bilinear; False reads the nearest point, which is enough for planes without edges.
 
         Returns
         -------
         Tensor of float32, shape (batch, height, width)
         """
+        if not smooth:
+            return plane.index_select(0, self.nearest).view(self.shape)
         a, b, c, d = (plane.index_select(0, corner) for corner in self.corners)
         a.lerp_(b, self.right)
         c.lerp_(d, self.right)
@@ -58,4 +64,5 @@ def lookup(base: Tensor, row: Tensor, column: Tensor, n_rows: int, n_columns: in
     top, left = row.to(torch.int64), column.to(torch.int64)
     first = (base + top * n_columns + left).view(-1)
     corners = (first, first + 1, first + n_columns, first + (n_columns + 1))
-    return Lookup(corners, (column - left).view(-1), (row - top).view(-1), row.shape)
+    nearest = (base + (row + 0.5).to(torch.int64) * n_columns + (column + 0.5).to(torch.int64)).view(-1)
+    return Lookup(corners, nearest, (column - left).view(-1), (row - top).view(-1), row.shape)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -81,24 +83,52 @@ def _skin_colour(p: Planes, hair: Tensor, a: Planes, m: Planes) -> tuple[Tensor,
     growth = 1 - (1 - _scalp(p, a, over)) * (1 - p["brow"] * (1 - 0.25 * over)) * (1 - _beard_density(p, a, m))
     lines = 1 - (0.42 * over + 0.04 + 0.10 * m["brow_knit"]) * p["wrinkle"]
     albedo = torch.stack([p["red"] * lines, p["green"] * lines, p["blue"] * lines])
-    facing = step(1.3 - p["azimuth"].abs(), 0.2)
-    shine = 0.06 + 0.05 * gauss(p["x"], 0, 10)
-    sparkle = torch.zeros_like(shine)
-    size_px = facing.shape[-1]
-    rows = _band(size_px, 68, 112)
-    _paint_lips(albedo[:, :, rows], shine[:, rows], {k: v[:, rows] for k, v in p.items()}, facing[:, rows], a, m)
     albedo += (hair * 0.85 - albedo) * growth
-    shine *= 1 - growth
-    _paint_mouth(albedo[:, :, rows], {k: v[:, rows] for k, v in p.items()}, facing[:, rows], a, m)
-    rows = _band(size_px, 32, 74)
-    part = {k: v[:, rows] for k, v in p.items()}
-    _paint_eyes(albedo[:, :, rows], shine[:, rows], sparkle[:, rows], part, facing[:, rows], a, m)
+    shine = (0.06 + 0.05 * gauss(p["x"], 0, 10)) * (1 - growth)
+    sparkle = torch.zeros_like(shine)
+    side, height, ahead = p["x"].abs(), p["y"], (p["azimuth"].abs() < 1.5) & (p["shell"] == 0)
+    canvas = (albedo.view(3, -1), shine.view(-1), sparkle.view(-1))
+    _paint_mouth(canvas, _Spot.where(ahead & (side < 30) & (height > 54) & (height < 97), p, a, m), growth)
+    _paint_eyes(canvas, _Spot.where(ahead & (side > 8) & (side < 55) & (height.abs() < 19), p, a, m))
     return albedo, shine, sparkle
 
 
-def _band(size_px: int, top: int, bottom: int) -> slice:
-    """Rows of a picture between heights given for 112 px: alignment keeps eyes and mouth within them."""
-    return slice(top * size_px // 112, bottom * size_px // 112)
+@dataclass(frozen=True)
+class _Spot:
+    """A few pixels of a batch with all they need, as flat tensors (n,): eyes and mouth cover a tenth of a picture.
+
+    Attributes
+    ----------
+    pixels : int64 (n,); places in the flattened batch
+    x, y, facing : float32 (n,); template coordinates, and 0 where the surface turns to the side of the head
+    a, m : name → float32 (n,); of the pixel's person and image
+    """
+
+    pixels: Tensor
+    x: Tensor
+    y: Tensor
+    facing: Tensor
+    a: Planes
+    m: Planes
+
+    @classmethod
+    def where(cls, mask: Tensor, p: Planes, a: Planes, m: Planes) -> _Spot:
+        """The pixels of `mask` (batch, h, w)."""
+        pixels = torch.nonzero(mask.view(-1))[:, 0]
+        image = torch.div(pixels, mask[0].numel(), rounding_mode="floor")
+        x, y, azimuth = (p[name].reshape(-1).index_select(0, pixels) for name in ("x", "y", "azimuth"))
+        return cls(pixels, x, y, step(1.3 - azimuth.abs(), 0.2), _Spread(a, image), _Spread(m, image))
+
+
+class _Spread(dict[str, Tensor]):
+    """Numbers per image, looked up per pixel when asked for."""
+
+    def __init__(self, values: Planes, image: Tensor) -> None:
+        super().__init__(values)
+        self.image = image
+
+    def __getitem__(self, name: str) -> Tensor:
+        return super().__getitem__(name).view(-1).index_select(0, self.image)
 
 
 def _scalp(p: Planes, a: Planes, over: Tensor) -> Tensor:
@@ -107,44 +137,35 @@ def _scalp(p: Planes, a: Planes, over: Tensor) -> Tensor:
     return step(p["hairline"] - recede, 0.55) * (0.93 - 0.25 * a["shaved"])
 
 
-def _paint_lips(albedo: Tensor, shine: Tensor, p: Planes, facing: Tensor, a: Planes, m: Planes) -> None:
-    """Tint the lips in place."""
-    lips = features.lips(p["x"], p["y"], a, m) * facing
+def _paint_mouth(canvas: tuple[Tensor, Tensor, Tensor], spot: _Spot, growth: Tensor) -> None:
+    """Tint the lips and open the mouth, in place."""
+    albedo, shine, _ = canvas
+    a, m, pixels = spot.a, spot.m, spot.pixels
+    lips = features.lips(spot.x, spot.y, a, m) * spot.facing * (1 - growth.view(-1)[pixels])
+    inside, teeth = features.mouth(spot.x, spot.y, a, m)
+    inside = inside * spot.facing
+    dark, red, painted = a["lip_dark"], a["lip_red"], m["make_up"]
     tints = (
-        0.80 - 0.05 * a["lip_dark"] + 0.16 * m["make_up"],
-        0.44 - 0.06 * a["lip_dark"] - 0.05 * a["lip_red"] - 0.22 * m["make_up"],
-        0.47 - 0.06 * a["lip_dark"] - 0.04 * a["lip_red"] - 0.20 * m["make_up"],
+        0.80 - 0.05 * dark + 0.16 * painted,
+        0.44 - 0.06 * dark - 0.05 * red - 0.22 * painted,
+        0.47 - 0.06 * dark - 0.04 * red - 0.20 * painted,
     )
-    for channel, tint in zip(albedo, tints, strict=True):
-        channel *= 1 - lips * (0.85 * (1 - tint.clamp(0.1, 1)))
-    shine *= 1 + 0.2 * lips
+    for channel, tint, gum, tooth in zip(albedo, tints, (0.06, 0.018, 0.018), (0.48, 0.47, 0.42), strict=True):
+        colour = channel[pixels] * (1 - lips * (0.85 * (1 - tint.clamp(0.1, 1))))
+        channel[pixels] = colour + (gum + tooth * teeth - colour) * inside
+    shine[pixels] *= 1 + 0.2 * lips
 
 
-def _paint_mouth(albedo: Tensor, p: Planes, facing: Tensor, a: Planes, m: Planes) -> None:
-    """Open the mouth in place."""
-    inside, teeth = features.mouth(p["x"], p["y"], a, m)
-    inside = inside * facing
-    for channel, gum, tooth in zip(albedo, (0.06, 0.018, 0.018), (0.48, 0.47, 0.42), strict=True):
-        channel += (gum + tooth * teeth - channel) * inside
-
-
-def _paint_eyes(
-    albedo: Tensor,
-    shine: Tensor,
-    sparkle: Tensor,
-    p: Planes,
-    facing: Tensor,
-    a: Planes,
-    m: Planes,
-) -> None:
-    """Paint lids and eye balls in place."""
-    ball, opacity, lines, wet = features.eyes(p["x"], p["y"], a, m)
-    opacity, keep = opacity * facing, 1 - lines * facing
+def _paint_eyes(canvas: tuple[Tensor, Tensor, Tensor], spot: _Spot) -> None:
+    """Paint lids and eye balls, in place."""
+    albedo, shine, sparkle = canvas
+    ball, opacity, lines, wet = features.eyes(spot.x, spot.y, spot.a, spot.m)
+    opacity, keep = opacity * spot.facing, 1 - lines * spot.facing
     for channel, colour in zip(albedo, ball, strict=True):
-        channel *= keep
-        channel += (colour - channel) * opacity
-    shine *= 1 - opacity
-    sparkle += wet * facing
+        skin = channel[spot.pixels] * keep
+        channel[spot.pixels] = skin + (colour - skin) * opacity
+    shine[spot.pixels] *= 1 - opacity
+    sparkle[spot.pixels] = wet * spot.facing
 
 
 def _beard_density(p: Planes, a: Planes, m: Planes) -> Tensor:

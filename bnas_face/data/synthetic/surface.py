@@ -14,7 +14,7 @@ from scipy.interpolate import PchipInterpolator
 
 Floats = NDArray[np.float64]
 
-ROWS, SHELL_ROWS, COLUMNS = 128, 96, 144
+ROWS, SHELL_ROWS, COLUMNS = 120, 84, 140
 EYE_X_MM, MOUTH_Y_MM = 31.5, 72.0
 FRONT_FOCUS = 0.56
 """Share of a uniform azimuth; the rest is cubic, which crowds the columns on the face."""
