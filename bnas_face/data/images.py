@@ -35,6 +35,8 @@ class FaceImages:
     read : callable
         Indices, int64 of shape (n,) → RGB uint8 of shape (n, size_px, size_px, 3). Raises `BrokenImageError`.
         Safe to call from several threads.
+    costly : bool
+        Whether reading an image takes much longer than decoding a file (rendered faces).
     provenance : mapping
         What a result file should say of the data: source, licence, counts, variant.
     """
@@ -46,6 +48,7 @@ class FaceImages:
     content_hash: str
     size_px: int
     read: Reader
+    costly: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bnas_face import files
+from bnas_face.config import cache_root
 from bnas_face.data.images import FaceImages, resize
 from bnas_face.errors import DatasetError
 
@@ -23,6 +25,8 @@ Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 CHUNK = 128
 MEMORY_SHARE = 0.8
+KEPT_BYTES = 1 << 30
+"""Decoded costly sets up to this size are kept in the cache folder."""
 _FLIP_STREAM, _SHIFT_STREAM, _ORDER_STREAM = 1, 2, 3
 
 
@@ -49,7 +53,7 @@ def decode_all(
     memory_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> Pixels:
-    """Read and resize every image into one array.
+    """Read and resize every image into one array; a costly set (rendered faces) is kept in the cache for next time.
 
     Parameters
     ----------
@@ -82,6 +86,9 @@ def decode_all(
             f"Dataset '{images.name}' needs {needed / 1e9:.1f} GB as {len(images)} uint8 images of {size_px} px, and "
             f"{bound / 1e9:.1f} GB are free for it. Use --size-px 64, fewer identities (--min-images) or more memory."
         )
+    kept = _kept_file(images, size_px) if images.costly and needed <= KEPT_BYTES else None
+    if kept is not None and (found := _read_kept(kept, (len(images), size_px, size_px, 3))) is not None:
+        return found
     pixels = np.empty((len(images), size_px, size_px, 3), np.uint8)
     chunks = [np.arange(start, min(start + CHUNK, len(images))) for start in range(0, len(images), CHUNK)]
 
@@ -95,7 +102,25 @@ def decode_all(
             done += count
             if progress is not None:
                 progress(done, len(images))
+    if kept is not None:
+        with files.atomic_path(kept) as part, part.open("wb") as file:
+            np.save(file, pixels)
     return pixels
+
+
+def _kept_file(images: FaceImages, size_px: int) -> Path:
+    """Where the decoded pixels of a costly set are kept; ids are in the key because a subset has its parent's hash."""
+    key = files.sha256_text(images.content_hash, str(size_px), *images.image_ids)
+    return cache_root() / "decoded" / f"{key[:32]}.npy"
+
+
+def _read_kept(path: Path, shape: tuple[int, ...]) -> Pixels | None:
+    """The kept pixels, or None where there are none or the file is damaged (it is then made again)."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.shape == shape and found.dtype == np.uint8 else None
 
 
 def available_memory() -> int:

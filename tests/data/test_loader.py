@@ -6,7 +6,9 @@ import threading
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from bnas_face.config import cache_root
 from bnas_face.data import loader
 from bnas_face.data.images import FaceImages
 from bnas_face.errors import BrokenImageError, DatasetError
@@ -139,3 +141,52 @@ def test_leaving_early_ends_the_background_thread():
     next(batches)
     batches.close()
     assert not [t for t in threading.enumerate() if t.name == "bnas_face batches"]
+
+
+def _counting_set(calls: list[int], *, costly: bool, content_hash: str = "a" * 64) -> FaceImages:
+    def read(indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        calls.append(len(indices))
+        return np.repeat(indices.astype(np.uint8), 8 * 8 * 3).reshape(-1, 8, 8, 3)
+
+    return FaceImages(
+        name="counted",
+        image_ids=tuple(f"{i}.jpg" for i in range(6)),
+        labels=np.repeat(np.arange(3), 2).astype(np.int64),
+        identity_names=("a", "b", "c"),
+        content_hash=content_hash,
+        size_px=8,
+        read=read,
+        costly=costly,
+    )
+
+
+def test_a_costly_set_is_read_once_and_kept_by_content_size_and_ids() -> None:
+    calls: list[int] = []
+    images = _counting_set(calls, costly=True)
+    first = loader.decode_all(images, 8)
+    assert np.array_equal(loader.decode_all(images, 8), first)
+    assert sum(calls) == 6
+    part = images.select_identities(np.array([False, True, True]))
+    assert np.array_equal(loader.decode_all(part, 8), first[2:])
+    assert sum(calls) == 10
+    loader.decode_all(_counting_set(calls, costly=True, content_hash="b" * 64), 8)
+    assert sum(calls) == 16
+
+
+def test_a_cheap_set_is_not_kept() -> None:
+    calls: list[int] = []
+    images = _counting_set(calls, costly=False)
+    loader.decode_all(images, 8)
+    loader.decode_all(images, 8)
+    assert sum(calls) == 12
+    assert not cache_root().exists()
+
+
+def test_a_damaged_kept_file_is_made_again() -> None:
+    calls: list[int] = []
+    images = _counting_set(calls, costly=True)
+    first = loader.decode_all(images, 8)
+    (kept,) = (cache_root() / "decoded").iterdir()
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert np.array_equal(loader.decode_all(images, 8), first)
+    assert sum(calls) == 12
