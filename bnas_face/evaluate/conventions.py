@@ -19,23 +19,35 @@ INSIGHTFACE_FOLDS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Convention:
-    """A name on the command line, the threshold rule behind it, and what it says of itself."""
+    """A name on the command line, the threshold rule behind it, and what it says of itself.
+
+    Attributes
+    ----------
+    name : str
+    rule : ThresholdRule
+    single : bool
+        Whether scores are computed in float32, see `score.pair_scores`.
+    stamp : str
+    """
 
     name: str
     rule: thresholds.ThresholdRule
+    single: bool
     stamp: str
 
 
 STRICT = Convention(
     name="strict",
     rule=thresholds.STRICT,
+    single=False,
     stamp="strict: thresholds are observed scores fitted on the other folds (the middle one of equally good ones), "
     f"match if score >= threshold, FMR never exceeds its target, nothing is interpolated; {FAILURES}",
 )
 INSIGHTFACE = Convention(
     name="insightface",
     rule=thresholds.INSIGHTFACE,
-    stamp="insightface: accuracy by squared distance < t, first best t of arange(0, 4, 0.01) on nine of ten "
+    single=True,
+    stamp="insightface: accuracy by squared distance < t in float32, first best t of arange(0, 4, 0.01) on nine of ten "
     "consecutive folds (thresholds are given as cosines, 1 - t/2); AUC, EER and TAR by the strict rule, because the "
     f"reference's own VAL raises on duplicate FARs with SciPy 1.9 and newer; {FAILURES}",
 )

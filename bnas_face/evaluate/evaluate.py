@@ -97,7 +97,7 @@ def evaluate(
     for entry, embedder in zip(entries, embedders, strict=True):
         entry["twin"] = twin_of.get(entry["id"])
         for one in opened:
-            scores, extra = _scores(entry["id"], embedder, one, batch_size, progress)
+            scores, extra = _scores(entry["id"], embedder, one, chosen.single, batch_size, progress)
             found = results.measure(entry["id"], one, scores, chosen, n_replicates=n_replicates, seed=seed)
             found.entry.update(extra)
             measured.append(found)
@@ -168,7 +168,7 @@ def _distinct(names: Sequence[str], kind: str) -> list[str]:
 
 
 def _scores(
-    model: str, embedder: Embedder, one: Protocol, batch_size: int, progress: Progress | None
+    model: str, embedder: Embedder, one: Protocol, single: bool, batch_size: int, progress: Progress | None
 ) -> tuple[NDArray[np.float64], dict[str, Any]]:
     """Scores of all pairs, and what the result should say of the embeddings behind them."""
     what = f"{model} on {one.card.name}"
@@ -180,7 +180,7 @@ def _scores(
         progress=None if progress is None else lambda done, total: progress(what, done, total),
     )
     rows = [np.searchsorted(one.used, side) for side in (one.reference, one.probe)]
-    scores = pair_scores(embeddings.values, embeddings.failed, rows[0], rows[1])
+    scores = pair_scores(embeddings.values, embeddings.failed, rows[0], rows[1], single=single)
     extra = {
         "n_images": len(embeddings.image_ids),
         "n_images_failed": int(embeddings.failed.sum()),

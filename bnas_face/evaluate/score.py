@@ -13,8 +13,10 @@ def pair_scores(
     failed: NDArray[np.bool_],
     reference: NDArray[np.int64],
     probe: NDArray[np.int64],
+    *,
+    single: bool = False,
 ) -> NDArray[np.float64]:
-    """Cosine similarity of each pair, 1 − ‖a − b‖² / 2 of the unit vectors, in float64.
+    """Cosine similarity of each pair, 1 − ‖a − b‖² / 2 of the unit vectors.
 
     Parameters
     ----------
@@ -24,6 +26,9 @@ def pair_scores(
         Images without an embedding.
     reference, probe : ndarray of int64, shape (n_pairs,)
         Rows of `embeddings`.
+    single : bool
+        Round the unit vectors to float32 and sum the squared distance in float32, as the insightface convention does
+        (`conventions.INSIGHTFACE`); otherwise all of it is float64.
 
     Returns
     -------
@@ -44,6 +49,7 @@ def pair_scores(
             f"{len(bad)} of {len(vectors)} embeddings are zero or not finite (first: row {bad[0]}); a cosine needs a "
             "direction. Check the model's weights."
         )
-    unit = vectors / length
-    scores = 1 - np.sum(np.square(unit[reference] - unit[probe]), axis=1) / 2
+    unit = (vectors / length).astype(np.float32 if single else np.float64)
+    distances = np.sum(np.square(unit[reference] - unit[probe]), axis=1)
+    scores = 1 - distances.astype(np.float64) / 2
     return np.where(failed[reference] | failed[probe], np.nan, scores)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from bnas_face.metrics.checks import BoolArray, FloatArray, scored_pairs
 from bnas_face.metrics.rates import error_curve
@@ -80,15 +80,21 @@ def fit_insightface(scores: ArrayLike, is_genuine: ArrayLike) -> float:
     MetricError
         If a class is missing, a score is not finite or shapes disagree.
 
+    Notes
+    -----
+    d and t are compared as float32. The reference hands float32 distances and a float64 t to ``np.less``: NumPy 1
+    rounds t to float32 first, NumPy 2 does not. On LFW embeddings the reference's own ROC was seen to differ between
+    the two by one pair at one distance; the way of NumPy 1 is followed.
+
     References
     ----------
     InsightFace, ``recognition/arcface_torch/eval/verification.py``, ``calculate_roc``.
     """
     values, genuine = scored_pairs(scores, is_genuine)
-    distances = 2 - 2 * values
-    grid = insightface_distances()
-    true_matches = np.searchsorted(np.sort(distances[genuine]), grid, side="left")
-    false_matches = np.searchsorted(np.sort(distances[~genuine]), grid, side="left")
+    distances, grid = _distances(values), insightface_distances()
+    compared = grid.astype(np.float32)
+    true_matches = np.searchsorted(np.sort(distances[genuine]), compared, side="left")
+    false_matches = np.searchsorted(np.sort(distances[~genuine]), compared, side="left")
     return float(1 - grid[np.argmax(true_matches - false_matches)] / 2)
 
 
@@ -97,15 +103,20 @@ def insightface_distances() -> FloatArray:
     return np.arange(*INSIGHTFACE_DISTANCES)
 
 
+def _distances(scores: FloatArray) -> NDArray[np.float32]:
+    """Squared distances 2 − 2·score; a score made of a float32 distance gives that very distance back."""
+    return (2 - 2 * np.asarray(scores)).astype(np.float32)
+
+
 def _at_least(scores: FloatArray, thresholds: FloatArray) -> BoolArray:
     return np.asarray(scores >= thresholds)
 
 
 def _nearer_than(scores: FloatArray, thresholds: FloatArray) -> BoolArray:
     """``distance < t`` with the very numbers of the grid: 2 − 2·(1 − t/2) is rounded back to its grid point."""
-    grid = insightface_distances()
+    grid = insightface_distances().astype(np.float32)
     nearest = np.rint((2 - 2 * np.asarray(thresholds)) / INSIGHTFACE_DISTANCES[2]).astype(np.int64)
-    return np.asarray((2 - 2 * scores) < grid[nearest])
+    return np.asarray(_distances(scores) < grid[nearest])
 
 
 STRICT = ThresholdRule(name="strict", fit=fit_observed, matches=_at_least)

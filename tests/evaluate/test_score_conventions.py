@@ -28,6 +28,18 @@ def test_equal_embeddings_score_exactly_one() -> None:
     assert scores_of(rows) == [1.0, 1.0, 1.0]
 
 
+def test_single_scores_carry_the_distance_summed_in_float32_without_loss() -> None:
+    rows = np.random.default_rng(4).normal(size=(200, 128))
+    unit = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    distance = np.sum(np.square(unit[0::2] - unit[1::2]), axis=1)
+    at = np.arange(200)
+    found = pair_scores(unit, np.zeros(200, np.bool_), at[0::2], at[1::2], single=True)
+    assert ((2 - 2 * found).astype(np.float32) == distance).all()
+    double = pair_scores(unit, np.zeros(200, np.bool_), at[0::2], at[1::2])
+    assert (found != double).any()
+    assert found == pytest.approx(double, abs=1e-6)
+
+
 def test_a_pair_with_a_failed_image_has_no_score() -> None:
     found = scores_of([[0, 0], [1, 1], [1, 1]], np.array([True, False, False]))
     assert np.isnan(found).tolist() == [True, True, False]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import numpy as np
+
 
 def thresholds(scores):
     """Every threshold that changes a decision: the observed scores, and one that nobody reaches."""
@@ -51,7 +53,7 @@ def n_errors(scores, genuine, threshold):
 
 def insightface_accuracies(scores, genuine, n_folds=10):
     """The reference's per-fold accuracies and thresholds: try every t on nine folds, apply the first best."""
-    distances = [2 - 2 * s for s in scores]
+    distances = [np.float32(2 - 2 * s) for s in scores]
     n = len(scores)
     sizes = [n // n_folds + (k < n % n_folds) for k in range(n_folds)]
     starts = [sum(sizes[:k]) for k in range(n_folds)]
@@ -62,9 +64,10 @@ def insightface_accuracies(scores, genuine, n_folds=10):
         train = [i for i in range(n) if i not in test]
         best, best_t = -1, None
         for t in grid:
-            right = sum((distances[i] < t) == bool(genuine[i]) for i in train)
+            right = sum(bool(distances[i] < np.float32(t)) == bool(genuine[i]) for i in train)
             if right > best:
                 best, best_t = right, t
         chosen.append(best_t)
-        accuracies.append(sum((distances[i] < best_t) == bool(genuine[i]) for i in test) / size)
+        test_right = sum(bool(distances[i] < np.float32(best_t)) == bool(genuine[i]) for i in test)
+        accuracies.append(test_right / size)
     return accuracies, chosen

@@ -14,7 +14,8 @@ from bnas_face.errors import MetricError
 from bnas_face.metrics import folds, thresholds
 
 INSIGHTFACE_FOLDS = [0.72, 0.6, 0.68, 0.6, 0.56, 0.68, 0.8, 0.625, 2 / 3, 13 / 24]
-INSIGHTFACE_DISTANCES = [1.71, 1.88, 1.88, 1.71, 1.71, 1.71, 1.71, 1.88, 1.69, 1.61]
+INSIGHTFACE_DISTANCES = [1.71, 1.89, 1.89, 1.71, 1.71, 1.71, 1.71, 1.89, 1.69, 1.62]
+"""By the loops of the reference under NumPy 1.26.4, on float32 distances."""
 
 
 def synthetic() -> tuple[Any, Any]:
@@ -53,12 +54,13 @@ def test_insightface_takes_the_first_of_equally_good_thresholds_and_a_distance_b
 
 
 def test_every_insightface_threshold_survives_the_way_through_a_cosine() -> None:
+    """The float32 next below each distance matches, that distance itself does not."""
     grid = thresholds.insightface_distances()
-    below, above = 1 - np.nextafter(grid, -1) / 2, 1 - np.nextafter(grid, 5) / 2
+    exact = grid.astype(np.float32)
+    below = np.nextafter(exact, np.float32(-1))
     as_cosine = 1 - grid / 2
-    distances_below, distances_above = 2 - 2 * below, 2 - 2 * above
-    assert (thresholds.INSIGHTFACE.matches(below, as_cosine) == (distances_below < grid)).all()
-    assert (thresholds.INSIGHTFACE.matches(above, as_cosine) == (distances_above < grid)).all()
+    assert thresholds.INSIGHTFACE.matches(1 - below[1:].astype(np.float64) / 2, as_cosine[1:]).all()
+    assert not thresholds.INSIGHTFACE.matches(1 - exact.astype(np.float64) / 2, as_cosine).any()
 
 
 @settings(deadline=None)
