@@ -25,6 +25,9 @@ __all__ = ["Embedder", "Embeddings", "cache_file", "embed_images", "open_embedde
 
 SCHEMA = "bnas_face.embeddings/1"
 BATCHES_AHEAD = 2
+KEPT_EVERY = 2048
+"""Images after which the cache is written, so that an interrupted evaluation goes on from there."""
+
 Progress = Callable[[int, int], None]
 Batch = tuple[NDArray[np.int64], NDArray[np.uint8], dict[int, str]]
 
@@ -88,7 +91,8 @@ def embed_images(
         Called with (n_done, n_total) after every batch that had to be computed.
     cache : bool
         Read and write ``cache_root()/embeddings``. The file is keyed by weights, preprocessing, flip and the images'
-        content hash and grows with every new id. A damaged file is computed again.
+        content hash and grows with every new id, every `KEPT_EVERY` images: an interrupted call goes on where the last
+        write was. A damaged file is computed again.
 
     Raises
     ------
@@ -105,16 +109,17 @@ def embed_images(
     known = _read_cache(path, embedder) if cache else _nothing(embedder)
     row_of = {image_id: row for row, image_id in enumerate(known.image_ids)}
     missing = np.array([i for i, image_id in zip(indices, wanted, strict=True) if image_id not in row_of], np.int64)
-    fresh = _compute(embedder, images, missing, batch_size, progress)
-    merged = _join(known, fresh)
-    if cache and len(missing):
-        _write_cache(path, merged)
-    rows = merged.rows(wanted)
+    for start in range(0, len(missing), KEPT_EVERY):
+        part = missing[start : start + KEPT_EVERY]
+        known = _join(known, _compute(embedder, images, part, batch_size, _after(progress, start, len(missing))))
+        if cache:
+            _write_cache(path, known)
+    rows = known.rows(wanted)
     return Embeddings(
-        values=merged.values[rows],
-        failed=merged.failed[rows],
+        values=known.values[rows],
+        failed=known.failed[rows],
         image_ids=wanted,
-        reasons={image_id: merged.reasons[image_id] for image_id in wanted if image_id in merged.reasons},
+        reasons={image_id: known.reasons[image_id] for image_id in wanted if image_id in known.reasons},
         n_from_cache=len(wanted) - len(missing),
     )
 
@@ -141,6 +146,11 @@ def _positions(ids: Sequence[str], known: Sequence[str], where: str) -> NDArray[
     return np.array([position[image_id] for image_id in ids], np.int64)
 
 
+def _after(progress: Progress | None, n_before: int, n_total: int) -> Callable[[int], None]:
+    """Report images done in this part as images done of all."""
+    return lambda done: None if progress is None else progress(n_before + done, n_total)
+
+
 def _nothing(embedder: Embedder) -> Embeddings:
     empty = np.zeros((0, int(embedder.info["embedding_dim"])), np.float32)
     return Embeddings(values=empty, failed=np.zeros(0, np.bool_), image_ids=())
@@ -156,7 +166,11 @@ def _join(first: Embeddings, second: Embeddings) -> Embeddings:
 
 
 def _compute(
-    embedder: Embedder, images: FaceImages, indices: NDArray[np.int64], batch_size: int, progress: Progress | None
+    embedder: Embedder,
+    images: FaceImages,
+    indices: NDArray[np.int64],
+    batch_size: int,
+    progress: Callable[[int], None],
 ) -> Embeddings:
     """Embed batch by batch; a thread decodes the next batches meanwhile."""
     values = np.zeros((len(indices), int(embedder.info["embedding_dim"])), np.float32)
@@ -168,8 +182,7 @@ def _compute(
             values[done + good], bad = _flip_sum(embedder, pixels)
             reasons |= {done + int(good[at]): reason for at, reason in bad.items()}
         done += len(good) + len(broken)
-        if progress is not None:
-            progress(done, len(indices))
+        progress(done)
     failed = np.zeros(len(indices), np.bool_)
     failed[list(reasons)] = True
     image_ids = tuple(images.image_ids[i] for i in indices)

@@ -17,6 +17,7 @@ from bnas_face.config import ModelConfig, TrainConfig
 from bnas_face.data.formats import archives, folders
 from bnas_face.data.images import FaceImages
 from bnas_face.errors import BrokenImageError, CheckpointError, ConfigError, ProtocolError, UnknownNameError
+from bnas_face.evaluate import embed
 from bnas_face.evaluate.embed import Embedder, cache_file, embed_images, open_embedder
 from bnas_face.models import saved
 from bnas_face.models.backbones._preprocessing import Preprocessing
@@ -183,6 +184,23 @@ def test_a_batch_size_below_1_is_refused() -> None:
 def test_an_empty_choice_gives_an_empty_table() -> None:
     found = embed_images(embedder_of(), images_of(random_pixels(2)), ids=[])
     assert found.values.shape == (0, 4)
+
+
+def test_an_interrupted_call_goes_on_where_the_cache_was_last_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embed, "KEPT_EVERY", 4)
+    pixels, calls = random_pixels(10), []
+
+    def stop(done: int, total: int) -> None:
+        calls.append((done, total))
+        if done > 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed_images(embedder_of(), images_of(pixels), batch_size=2, progress=stop)
+    found = embed_images(embedder_of(), images_of(pixels), batch_size=2)
+    assert calls == [(2, 10), (4, 10), (6, 10), (8, 10)]
+    assert found.n_from_cache == 4
+    assert (found.values == embed_images(embedder_of(), images_of(pixels), batch_size=2, cache=False).values).all()
 
 
 def test_progress_counts_every_image_broken_or_not() -> None:
