@@ -101,7 +101,7 @@ def _print(result: Mapping[str, Any]) -> None:
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("Model", no_wrap=True)
+    table.add_column("Model", overflow="fold")  # a long name gives way, numbers never do
     table.add_column("Protocol", no_wrap=True)
     for name in ("Accuracy % (95 %)", "EER %", "Gap to twin, points (95 %)", "Embeddings"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -78,6 +78,7 @@ class Verdicts:
     is_match, is_correct, completed : ndarray of bool, shape (n_tested,)
         A pair that was not completed is no match and not correct.
     fold_threshold : ndarray of float64, shape (n_tested_folds,)
+        In the order of ``accuracy.per_fold``; NaN for a fold of which no pair was completed.
     accuracy : Accuracy
     """
 
@@ -120,17 +121,18 @@ def decide(
         fold = folds.consecutive_folds(len(scores), INSIGHTFACE_FOLDS)
     completed = ~np.isnan(scores)
     tested = np.flatnonzero(fold == 1) if scheme == "train_test" else np.arange(len(scores))
-    threshold, fold_threshold = np.full(len(scores), np.nan), np.empty(0)
+    threshold = np.full(len(scores), np.nan)
     if scheme == "train_test":
         fit = completed & (fold == 0)
         use = completed & (fold == 1)
         decisions = folds.transferred(scores[fit], is_genuine[fit], scores[use], convention.rule)
         threshold[:] = decisions.fold_threshold[0]
+        fold_threshold = decisions.fold_threshold
     else:
         use = completed
         decisions = folds.cross_validated(scores[use], is_genuine[use], fold[use], convention.rule)
         threshold = _by_fold(decisions.fold_threshold, fold[use], fold)
-    fold_threshold = decisions.fold_threshold
+        fold_threshold = _by_fold(decisions.fold_threshold, fold[use], np.unique(fold))
     is_match = np.zeros(len(scores), np.bool_)
     is_match[use] = decisions.is_match
     is_correct = completed & (is_match == is_genuine)

@@ -84,15 +84,20 @@ def evaluate(
         If a name is not known, or `twin` does not fit.
     DatasetError, ProtocolError, CheckpointError
         If data or a model is absent or damaged; nothing is written then.
+    BnasFaceError
+        If `out` cannot be written to; said before anything is embedded.
     MetricError
         If a model compared too few pairs for any number.
     """
     chosen = conventions.get(convention)
     opened = [protocol.load(name) for name in _distinct(protocols, "protocol")]
-    options = {"onnx_mean": onnx_mean, "onnx_std": onnx_std, "onnx_colour_order": onnx_colour_order}
-    embedders = [open_embedder(spec, **options) for spec in _distinct(models, "model")]  # type: ignore[arg-type]
+    embedders = [
+        open_embedder(spec, onnx_mean=onnx_mean, onnx_std=onnx_std, onnx_colour_order=onnx_colour_order)
+        for spec in _distinct(models, "model", _place)
+    ]
     entries = _with_unique_ids([dict(embedder.info) for embedder in embedders])
     twin_of, notes = twins.find(entries, twin)
+    output.check_writable(out)
     measured = []
     for entry, embedder in zip(entries, embedders, strict=True):
         entry["twin"] = twin_of.get(entry["id"])
@@ -161,10 +166,22 @@ def default_out(root: Path, models: Sequence[str], protocols: Sequence[str]) -> 
     return root / readable[:120]
 
 
-def _distinct(names: Sequence[str], kind: str) -> list[str]:
+def _distinct(names: Sequence[str], kind: str, key: Callable[[str], str] = str) -> list[str]:
+    """The names without repetitions; of several with the same key the first."""
     if not names:
         raise ConfigError(f"No {kind} was given; expected at least one --{kind}.")
-    return list(dict.fromkeys(names))
+    found: dict[str, str] = {}
+    for name in names:
+        found.setdefault(key(name), name)
+    return list(found.values())
+
+
+def _place(spec: str) -> str:
+    """The model a name stands for, however its path is spelled."""
+    kind, colon, argument = spec.partition(":")
+    if not colon:
+        return str(Path(spec).resolve())
+    return f"onnx:{Path(argument).resolve()}" if kind == "onnx" else spec
 
 
 def _scores(

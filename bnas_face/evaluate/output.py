@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from bnas_face.errors import BrokenImageError
+from bnas_face.errors import BnasFaceError, BrokenImageError
 from bnas_face.evaluate.results import Measured
 from bnas_face.files import atomic_path, write_bytes, write_json
 
@@ -27,7 +29,8 @@ def write(out: Path, result: dict[str, Any], measured: Sequence[Measured], *, im
     Parameters
     ----------
     out : Path
-        Made if absent. Files of an earlier result are replaced one by one, each atomically.
+        Made if absent. The three files are written beside those of an earlier result and replace them together at the
+        end: an error leaves all of them as they were.
     result : dict
         The whole ``result.json``; the ``failures`` of its results are filled in here.
     measured : sequence of Measured
@@ -36,14 +39,34 @@ def write(out: Path, result: dict[str, Any], measured: Sequence[Measured], *, im
         Write thumbnails of failed pairs. Without, thumbnails of an earlier result are removed: photographs of real
         people must not be published by accident.
     """
-    out.mkdir(parents=True, exist_ok=True)
     thumbnails = _Thumbnails(out) if images else None
     for entry, one in zip(result["results"], measured, strict=True):
         entry["failures"] = failures(one, thumbnails)
-    _write_csv(out / "pairs.csv", pd.concat([pair_table(one) for one in measured], ignore_index=True))
-    _write_csv(out / "summary.csv", summary_table(result))
-    write_json(out / "result.json", result)
+    names = ("result.json", "summary.csv", "pairs.csv")
+    with ExitStack() as stack:  # renamed in reverse order, result.json last
+        parts = {name: stack.enter_context(atomic_path(out / name)) for name in names}
+        _to_csv(parts["pairs.csv"], pd.concat([pair_table(one) for one in measured], ignore_index=True))
+        _to_csv(parts["summary.csv"], summary_table(result))
+        write_json(parts["result.json"], result)
     _remove_stale(out, thumbnails.written if thumbnails else set())
+
+
+def check_writable(out: Path) -> None:
+    """Make the folder and try to write there, before hours are spent on what would go there.
+
+    Raises
+    ------
+    BnasFaceError
+        If that is not possible; names the folder and the reason.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise BnasFaceError(
+            f"Cannot write into the report folder '{out}': {error.strerror or error}. Name another one with --out."
+        ) from None
 
 
 def summary_table(result: Mapping[str, Any]) -> pd.DataFrame:
@@ -181,9 +204,8 @@ class _Thumbnails:
         return name
 
 
-def _write_csv(target: Path, table: pd.DataFrame) -> None:
-    with atomic_path(target) as part:
-        table.to_csv(part, index=False, lineterminator="\n")
+def _to_csv(target: Path, table: pd.DataFrame) -> None:
+    table.to_csv(target, index=False, lineterminator="\n")
 
 
 def _remove_stale(out: Path, written: set[str]) -> None:

@@ -11,14 +11,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bnas_face.config import data_root
+from bnas_face.data.formats import pair_lists
 from bnas_face.data.images import FaceImages
-from bnas_face.errors import ProtocolError
+from bnas_face.errors import FormatError, ProtocolError
 from bnas_face.evaluate.cards import ProtocolCard, card, names
 from bnas_face.files import sha256_text
 
 __all__ = ["PAIR_COLUMNS", "Protocol", "ProtocolCard", "assemble", "card", "load", "names", "read_pairs"]
 
-PAIR_COLUMNS = ("fold", "reference_id", "probe_id", "is_genuine")
+PAIR_COLUMNS = pair_lists.COLUMNS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,29 +123,9 @@ def read_pairs(path: Path, of: ProtocolCard) -> pd.DataFrame:
             f"bnasface data import {of.dataset} ARCHIVE --pairs PAIR_LIST (see: bnasface data where {of.dataset})."
         )
     try:
-        text = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise ProtocolError(f"'{path}' is a damaged pair list: {reason}. Import the dataset again.") from None
-    missing = [column for column in PAIR_COLUMNS if column not in text.columns]
-    if missing:
-        raise ProtocolError(
-            f"'{path}' line 1 lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
-            f"expected {', '.join(PAIR_COLUMNS)}."
-        )
-    well_formed = (
-        text["fold"].str.fullmatch(r"\d{1,9}").eq(True)  # eq: an absent value is not True
-        & text["is_genuine"].isin(("0", "1"))
-        & text["reference_id"].notna()
-        & text["probe_id"].notna()
-    )
-    if not well_formed.all():
-        row = int(np.argmin(well_formed.to_numpy(np.bool_)))
-        raise ProtocolError(
-            f"'{path}' line {row + 2} is damaged: expected a fold number, two image ids and is_genuine 0 or 1, "
-            f"got {', '.join(repr(text[column].iloc[row]) for column in PAIR_COLUMNS)}. Import the dataset again."
-        )
-    return _typed(text)
+        return pair_lists.read_csv(path)
+    except FormatError as error:
+        raise ProtocolError(str(error)) from None
 
 
 def assemble(of: ProtocolCard, images: FaceImages, pairs: pd.DataFrame, *, origin: str = "the pair list") -> Protocol:
@@ -180,16 +161,6 @@ def assemble(of: ProtocolCard, images: FaceImages, pairs: pd.DataFrame, *, origi
             )
         sides.append(found.to_numpy().astype(np.int64))
     return Protocol(card=of, images=images, pairs=pairs.reset_index(drop=True), reference=sides[0], probe=sides[1])
-
-
-def _typed(text: pd.DataFrame) -> pd.DataFrame:
-    """Columns of text as what they are; a metadata column becomes numeric if every value in it is a number."""
-    typed: dict[str, pd.Series] = {"fold": text["fold"].astype(np.int64), "is_genuine": text["is_genuine"].eq("1")}
-    for column in text.columns.difference([*PAIR_COLUMNS]):
-        numbers = pd.to_numeric(text[column], errors="coerce")
-        if numbers.notna().eq(text[column].notna()).all():
-            typed[str(column)] = numbers
-    return text.assign(**typed)
 
 
 def _check_counts(of: ProtocolCard, pairs: pd.DataFrame, origin: str) -> None:

@@ -146,6 +146,8 @@ def compare(first: Measured, twin: Measured, *, n_replicates: int = N_REPLICATES
         "p_method": "exact McNemar, two-sided",
         "n_only_model_correct": n_only_first,
         "n_only_twin_correct": n_only_twin,
+        "smallest_gap": paired.smallest_gap(n_only_first + n_only_twin, len(tested)),
+        "smallest_gap_method": f"exact McNemar, p < {paired.ALPHA:g} before correction, as many discordant pairs",
     }
 
 
@@ -193,7 +195,7 @@ def _accuracy(verdicts: Verdicts) -> dict[str, Any]:
         "ci_high": high,
         "ci_method": "Wilson 95 %, pairs taken as independent",
         "per_fold": measured.per_fold.tolist(),
-        "thresholds": verdicts.fold_threshold.tolist(),
+        "thresholds": [None if np.isnan(threshold) else float(threshold) for threshold in verdicts.fold_threshold],
     }
 
 

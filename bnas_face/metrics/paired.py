@@ -10,6 +10,8 @@ from bnas_face.errors import MetricError
 from bnas_face.metrics.checks import BoolArray, FloatArray, same_length
 from bnas_face.metrics.uncertainty import pair_weights
 
+ALPHA = 0.05
+
 
 def discordant(is_correct: ArrayLike, other_is_correct: ArrayLike) -> tuple[int, int]:
     """How many pairs only the first, and only the other model decided rightly.
@@ -46,6 +48,35 @@ def mcnemar(is_correct: ArrayLike, other_is_correct: ArrayLike) -> float:
     """
     b, c = discordant(is_correct, other_is_correct)
     return float(min(1.0, 2 * binom.cdf(min(b, c), b + c, 0.5)))
+
+
+def smallest_gap(n_discordant: int, n_pairs: int, alpha: float = ALPHA) -> float | None:
+    """The smallest gap that McNemar's exact test calls significant where `n_discordant` pairs are discordant.
+
+    (n_discordant − 2·k) / n_pairs for the largest k with 2·P(X <= k) < alpha, X ~ Binomial(n_discordant, ½).
+
+    Parameters
+    ----------
+    n_discordant, n_pairs : int
+        0 <= n_discordant <= n_pairs, n_pairs >= 1.
+    alpha : float
+        In (0, 1).
+
+    Returns
+    -------
+    float or None
+        A difference of two accuracies, in (0, 1]; None where even all discordant pairs on one side would not do.
+
+    Raises
+    ------
+    MetricError
+        If the counts are no counts of a part and its whole.
+    """
+    if not 0 <= n_discordant <= n_pairs or n_pairs < 1:
+        raise MetricError(f"{n_discordant} discordant of {n_pairs} pairs; expected 0 <= n_discordant <= n_pairs.")
+    p_values = 2 * binom.cdf(np.arange(n_discordant // 2 + 1), n_discordant, 0.5)
+    n_significant = int(np.count_nonzero(p_values < alpha))  # p rises with k
+    return (n_discordant - 2 * (n_significant - 1)) / n_pairs if n_significant else None
 
 
 def difference_replicates(

@@ -15,7 +15,7 @@ import small_protocol
 from click.testing import CliRunner
 
 from bnas_face.cli.eval import command
-from bnas_face.errors import ConfigError, DatasetError, MetricError
+from bnas_face.errors import BnasFaceError, ConfigError, DatasetError, MetricError
 from bnas_face.evaluate import evaluate, output
 
 SUMMARY_HEADER = (
@@ -30,7 +30,10 @@ class World:
 
     def __init__(self) -> None:
         self.protocols: dict[str, Any] = {"small": small_protocol.protocol()}
-        self.networks = {"fine": small_protocol.Network(), "coarse": small_protocol.Network(levels=2)}
+        self.networks: dict[str, Any] = {
+            "fine": small_protocol.Network(),
+            "coarse": small_protocol.Network(levels=2),
+        }
         self.info: dict[str, dict[str, Any]] = {"coarse": {"binarizer": "xnor", "weight_bits": 1}}
 
     def open(self, spec: str, **options: Any) -> Any:
@@ -192,7 +195,7 @@ def test_insightface_stamps_itself_and_leaves_the_rates_to_the_strict_rule(world
 
 
 def test_a_network_that_gives_the_same_for_all_is_at_chance_not_an_error(world: World) -> None:
-    world.networks["flat"] = lambda batch: np.ones((len(batch), 192), np.float32)  # type: ignore[assignment]
+    world.networks["flat"] = lambda batch: np.ones((len(batch), 192), np.float32)
     [entry] = run("flat")["results"]
     assert entry["accuracy"]["value"] == entry["auc"]["value"] == 0.5
     assert entry["d_prime"]["value"] is None
@@ -200,7 +203,7 @@ def test_a_network_that_gives_the_same_for_all_is_at_chance_not_an_error(world: 
 
 
 def test_a_network_that_fails_on_everything_is_one_clear_sentence(world: World) -> None:
-    world.networks["nan"] = lambda batch: np.full((len(batch), 192), np.nan, np.float32)  # type: ignore[assignment]
+    world.networks["nan"] = lambda batch: np.full((len(batch), 192), np.nan, np.float32)
     with pytest.raises(MetricError, match="Model 'nan' on protocol 'small': "):
         run("nan")
     assert not Path("out/result.json").exists()
@@ -214,8 +217,59 @@ def test_models_of_the_same_name_are_told_apart_by_their_source(world: World) ->
 
 def test_repeated_names_are_evaluated_once_and_none_is_an_error(world: World) -> None:
     assert len(run("fine", "fine", protocols=("small", "small"))["results"]) == 1
+    assert [entry["model"] for entry in run("coarse", "fine", "coarse")["results"]] == ["coarse", "fine"]
     with pytest.raises(ConfigError, match="No protocol was given"):
         run("fine", protocols=())
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("runs/a", "runs/a/"), ("runs/a", "./runs/../runs/a"), ("onnx:net.onnx", "onnx:some/../net.onnx")],
+)
+def test_two_spellings_of_one_model_are_one_model(
+    world: World, monkeypatch: pytest.MonkeyPatch, first: str, second: str
+) -> None:
+    opened = []
+    monkeypatch.setattr(
+        evaluate, "open_embedder", lambda spec, **options: opened.append(spec) or world.open("runs/fine")
+    )
+    evaluate.evaluate([first, second], ["small"], Path("out"), **FAST)
+    assert opened == [first]
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_embedded(world: World) -> None:
+    Path("file").write_text("in the way")
+    with pytest.raises(BnasFaceError, match=r"Cannot write into the report folder 'file/out': .*--out"):
+        evaluate.evaluate(["runs/fine"], ["small"], Path("file/out"), **FAST)
+    assert world.networks["fine"].calls == []
+
+
+def test_an_error_while_writing_leaves_the_files_of_an_earlier_report_as_they_were(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("result.json", "summary.csv", "pairs.csv")
+    run("fine")
+    before = [Path("out", name).read_bytes() for name in names]
+    monkeypatch.setattr(output, "summary_table", lambda result: (_ for _ in ()).throw(OSError(28, "disk full")))
+    with pytest.raises(BnasFaceError, match="disk full"):
+        run("coarse")
+    assert [Path("out", name).read_bytes() for name in names] == before
+    assert not list(Path("out").glob(".*"))
+
+
+def test_a_fold_without_compared_pairs_keeps_its_place_among_the_thresholds(world: World) -> None:
+    fold_2 = frozenset(i * 4 + k for i in range(20) if i % 5 == 2 for k in range(4))
+    world.protocols["small"] = small_protocol.protocol(broken=fold_2)
+    accuracy = run("fine")["results"][0]["accuracy"]
+    assert accuracy["per_fold"][2] == 0
+    assert [threshold is None for threshold in accuracy["thresholds"]] == [False, False, True, False, False]
+
+
+def test_a_gap_says_how_small_a_gap_the_test_could_have_seen(world: World) -> None:
+    [gap] = run("fine", "coarse", twin=["coarse=fine"])["comparisons"]
+    n_discordant = gap["n_only_model_correct"] + gap["n_only_twin_correct"]
+    assert 0 < gap["smallest_gap"] <= n_discordant / 160
+    assert (abs(gap["difference"]) >= gap["smallest_gap"]) == (gap["p_value"] < 0.05)
 
 
 def test_no_model_and_no_run_says_what_to_do_next() -> None:
@@ -271,6 +325,15 @@ def test_the_command_prints_percent_interval_gap_and_the_report(world: World, mo
     again = invoke(monkeypatch, *arguments, "--out", "reports/x")
     assert "80 cached" in again.output
     assert "80 new" not in again.output
+
+
+def test_a_long_model_name_never_cuts_the_numbers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.info["fine"] = {"id": "onnx:/" + "long/" * 30 + "net.onnx"}
+    done = invoke(monkeypatch, "--protocol", "small", "--model", "runs/fine", "--out", "out")
+    [entry] = json.loads(Path("out/result.json").read_text())["results"]
+    assert f"{100 * entry['accuracy']['value']:.1f} (" in done.output
+    assert "80 new, 0 cached" in done.output
+    assert "…" not in done.output
 
 
 def test_the_command_says_how_many_pairs_were_not_compared(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,25 @@ def test_percentile_interval_holds_95_percent_of_the_replicates() -> None:
     assert interval.method == "subject-cluster bootstrap, 1001 replicates, 95% percentile"
 
 
+@pytest.mark.parametrize("n_discordant", [0, 5, 6, 7, 36, 101])
+def test_the_smallest_gap_is_significant_and_the_next_smaller_is_not(n_discordant: int) -> None:
+    def p_value(gap: int) -> float:
+        b = (n_discordant - gap) // 2
+        first = np.repeat([1, 0, 1], [b, n_discordant - b, 500 - n_discordant])
+        other = np.repeat([0, 1, 1], [b, n_discordant - b, 500 - n_discordant])
+        return paired.mcnemar(first, other)
+
+    gaps = [gap for gap in range(n_discordant % 2, n_discordant + 1, 2) if p_value(gap) < paired.ALPHA]
+    found = paired.smallest_gap(n_discordant, 500)
+    assert found == (min(gaps) / 500 if gaps else None)
+    assert (found is None) == (n_discordant < 6)
+
+
+def test_the_smallest_gap_of_counts_that_do_not_fit_is_an_error() -> None:
+    with pytest.raises(MetricError, match="7 discordant of 6 pairs"):
+        paired.smallest_gap(7, 6)
+
+
 @pytest.mark.parametrize(("b", "c"), [(0, 0), (1, 0), (5, 5), (3, 15), (24, 12)])
 def test_mcnemar_equals_statsmodels(b: int, c: int) -> None:
     first = np.array([True] * b + [False] * c + [True] * 10)
