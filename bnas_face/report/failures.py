@@ -75,7 +75,10 @@ def read_pairs(folder: Path) -> pd.DataFrame | None:
         return None
     try:
         frame: pd.DataFrame = pd.read_csv(
-            file, dtype={"reference_id": str, "probe_id": str, "protocol": str, "model": str}
+            file,
+            dtype={"reference_id": str, "probe_id": str, "protocol": str, "model": str},
+            keep_default_na=False,  # a run may be called "null"
+            na_values={"score": [""], "threshold": [""]},
         )
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())
@@ -87,6 +90,23 @@ def read_pairs(folder: Path) -> pd.DataFrame | None:
         if not pd.api.types.is_numeric_dtype(frame[column]):
             raise ReportError(f"'{file}' holds text in the column '{column}', expected numbers.")
     return frame[_COLUMNS]
+
+
+def check_complete(pairs: pd.DataFrame | None, result: Result, folder: Path) -> None:
+    """Raise `ReportError` unless ``pairs.csv`` holds as many pairs of every outcome as ``result.json`` counts.
+
+    A file that was cut, or that an earlier or later evaluation left, would give other rates without a word.
+    """
+    if pairs is None:
+        return
+    found = pairs.groupby(["protocol", "model"]).size().to_dict()
+    for entry in result.outcomes:
+        n_found = int(found.get((entry.protocol, entry.model), 0))
+        if n_found != entry.n_pairs:
+            raise ReportError(
+                f"'{folder / PAIRS_NAME}' holds {n_found:,} pairs of '{entry.model}' on '{entry.protocol}', "
+                f"result.json counts {entry.n_pairs:,}. Write both again with 'bnasface eval', or remove {PAIRS_NAME}."
+            )
 
 
 def rates_at(pairs: pd.DataFrame, protocol: str, model: str, threshold: float) -> tuple[float, float] | None:

@@ -35,11 +35,14 @@ def write(folder: Path) -> Path:
     Raises
     ------
     ReportError
-        If ``result.json`` or ``pairs.csv`` is absent, damaged or lacks a field; names the file and the field.
+        If ``result.json`` is absent, one of both is damaged, lacks a field, or they do not belong together; names the
+        file and the field.
     """
     result = results.load(folder)
     marks = figures.marks(result.models)
-    page = render(result, failures.read_pairs(folder), folder)
+    pairs = failures.read_pairs(folder)
+    failures.check_complete(pairs, result, folder)
+    page = render(result, pairs, folder)
     write_text(folder / "tables.md", tables.markdown(result, marks))
     write_text(folder / "tables.tex", tables.latex(result, marks))
     write_text(folder / PAGE_NAME, page)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from bnas_face.errors import FormatError, ReportError
 from bnas_face.files import read_json
+from bnas_face.report.node import Node
 
 SCHEMA = "bnas_face.result/1"
 FILE_NAME = "result.json"
@@ -135,7 +135,8 @@ class Outcome:
 class Comparison:
     """A model against its full-precision twin; `difference` is model − twin accuracy, a signed fraction.
 
-    `p_holm` is the p-value corrected over all comparisons of the file, None where the file has no correction.
+    `p_holm` is the p-value corrected over all comparisons of the file, None where the file has no correction;
+    `smallest_gap` is the smallest gap the test would have called significant, None where none or where unknown.
     """
 
     protocol: str
@@ -145,6 +146,7 @@ class Comparison:
     p_value: float | None
     p_holm: float | None
     p_method: str
+    smallest_gap: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,84 +168,6 @@ class Result:
         return next(found, None)
 
 
-@dataclass(frozen=True)
-class _Node:
-    """A value in the file and the way to it, so that every error can name the place."""
-
-    file: Path
-    where: str
-    value: Any
-
-    def __getitem__(self, key: str) -> _Node:
-        """The member `key`; an error if it is absent."""
-        fields = self._checked(dict, "an object")
-        if key not in fields:
-            raise self._error(f"lacks the field '{self._below(key)}'")
-        return _Node(self.file, self._below(key), fields[key])
-
-    def get(self, key: str) -> _Node | None:
-        """The member `key`, or None where it is absent or null."""
-        value = self._checked(dict, "an object").get(key)
-        return None if value is None else _Node(self.file, self._below(key), value)
-
-    def items(self) -> list[_Node]:
-        """The members of a list."""
-        members = self._checked(list, "a list")
-        return [_Node(self.file, f"{self.where}[{i}]", member) for i, member in enumerate(members)]
-
-    def fields(self) -> dict[str, Any]:
-        """The object as it stands."""
-        found: dict[str, Any] = self._checked(dict, "an object")
-        return found
-
-    def text(self) -> str:
-        """A string."""
-        return str(self._checked(str, "text"))
-
-    def number(self) -> float:
-        """A finite number."""
-        self._checked((int, float), "a number")
-        if isinstance(self.value, bool) or not math.isfinite(self.value):
-            raise self._error(f"holds {self.value!r} in '{self.where}', expected a finite number")
-        return float(self.value)
-
-    def maybe(self) -> float | None:
-        """A finite number or null."""
-        return None if self.value is None else self.number()
-
-    def integer(self) -> int:
-        """A whole number of at least zero."""
-        if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < 0:
-            raise self._error(f"holds {self.value!r} in '{self.where}', expected a whole number of at least 0")
-        return self.value
-
-    def maybe_integer(self) -> int | None:
-        """A whole number of at least zero, or null."""
-        return None if self.value is None else self.integer()
-
-    def numbers(self) -> tuple[float, ...]:
-        """A list of finite numbers."""
-        return tuple(member.number() for member in self.items())
-
-    def one_of(self, known: set[str], kind: str) -> str:
-        """A string that names one of `known`."""
-        name = self.text()
-        if name not in known:
-            raise self._error(f"names the unknown {kind} '{name}' in '{self.where}'")
-        return name
-
-    def _below(self, key: str) -> str:
-        return f"{self.where}.{key}" if self.where else key
-
-    def _checked(self, types: Any, expected: str) -> Any:
-        if not isinstance(self.value, types):
-            raise self._error(f"holds {self.value!r:.60} in '{self.where or 'the whole file'}', expected {expected}")
-        return self.value
-
-    def _error(self, what: str) -> ReportError:
-        return ReportError(f"'{self.file}' {what}. Write it again with 'bnasface eval'.")
-
-
 def load(folder: Path) -> Result:
     """Read ``result.json`` of a report folder.
 
@@ -255,16 +179,18 @@ def load(folder: Path) -> Result:
     file = folder / FILE_NAME
     try:
         content = read_json(file)
-    except FormatError as error:
-        raise ReportError(f"{error} A report folder is written by 'bnasface eval --out {folder}'.") from None
-    root = _Node(file, "", content)
+    except (FormatError, RecursionError) as error:
+        reason = error if isinstance(error, FormatError) else f"'{file}' is nested too deeply to be a result."
+        raise ReportError(f"{reason} A report folder is written by 'bnasface eval --out {folder}'.") from None
+    root = Node(file, "", content)
     schema = root["schema"].text()
     if schema != SCHEMA:
         raise ReportError(f"'{file}' has the schema '{schema}', expected '{SCHEMA}'. Update bnas_face to read it.")
     notes = root.get("notes")
     models = tuple(_model(node) for node in root["models"].items())
     protocols = tuple(_protocol(node) for node in root["protocols"].items())
-    known_models, known_protocols = {model.id for model in models}, {protocol.name for protocol in protocols}
+    known_models = _distinct(root["models"], [model.id for model in models])
+    known_protocols = _distinct(root["protocols"], [protocol.name for protocol in protocols])
     return Result(
         created=root["created"].text(),
         command=root["command"].text(),
@@ -277,7 +203,15 @@ def load(folder: Path) -> Result:
     )
 
 
-def _model(node: _Node) -> Model:
+def _distinct(node: Node, names: list[str]) -> set[str]:
+    """The names, each once; an error names one that stands twice."""
+    twice = [name for place, name in enumerate(names) if name in names[:place]]
+    if twice:
+        raise node.error(f"holds '{twice[0]}' twice in '{node.where}', expected different names")
+    return set(names)
+
+
+def _model(node: Node) -> Model:
     twin = node["twin"]
     return Model(
         id=node["id"].text(),
@@ -290,7 +224,7 @@ def _model(node: _Node) -> Model:
     )
 
 
-def _protocol(node: _Node) -> Protocol:
+def _protocol(node: Node) -> Protocol:
     return Protocol(
         name=node["name"].text(),
         title=node["title"].text(),
@@ -302,7 +236,7 @@ def _protocol(node: _Node) -> Protocol:
     )
 
 
-def _outcome(node: _Node, models: set[str], protocols: set[str]) -> Outcome:
+def _outcome(node: Node, models: set[str], protocols: set[str]) -> Outcome:
     accuracy, eer = node["accuracy"], node["eer"]
     curve, histogram, stamp = node.get("curve"), node.get("histogram"), node.get("convention_stamp")
     return Outcome(
@@ -315,7 +249,7 @@ def _outcome(node: _Node, models: set[str], protocols: set[str]) -> Outcome:
         n_impostor=node["n_impostor"].integer(),
         n_failed=node["n_failed"].integer(),
         accuracy=_estimate(accuracy, "value"),
-        accuracy_std=accuracy["std"].maybe(),
+        accuracy_std=accuracy["std"].maybe_rate(),
         accuracy_sem=accuracy["sem"].maybe(),
         thresholds=tuple(n for n in (m.maybe() for m in accuracy["thresholds"].items()) if n is not None),
         auc=_estimate(node["auc"], "value"),
@@ -328,10 +262,10 @@ def _outcome(node: _Node, models: set[str], protocols: set[str]) -> Outcome:
     )
 
 
-def _estimate(node: _Node, key: str) -> Estimate:
+def _estimate(node: Node, key: str, least: float = 0.0) -> Estimate:
     method, reason = node.get("ci_method"), node.get("reason")
     return Estimate(
-        value=node[key].maybe(),
+        value=node[key].maybe_rate(least),
         low=node["ci_low"].maybe(),
         high=node["ci_high"].maybe(),
         method="" if method is None else method.text(),
@@ -339,41 +273,41 @@ def _estimate(node: _Node, key: str) -> Estimate:
     )
 
 
-def _tar(node: _Node) -> Tar:
+def _tar(node: Node) -> Tar:
     refused = node["refused"]
     return Tar(
         fmr_target=node["fmr_target"].number(),
         refused=None if refused.value is None else refused.text(),
         tar=_estimate(node, "tar"),
-        fmr_achieved=node["fmr_achieved"].maybe(),
+        fmr_achieved=node["fmr_achieved"].maybe_rate(),
         n_false_matches=node["n_false_matches"].maybe_integer(),
         threshold=node["threshold"].maybe(),
     )
 
 
-def _curve(node: _Node) -> Curve:
-    threshold, fmr, fnmr = (node[key].numbers() for key in ("threshold", "fmr", "fnmr"))
+def _curve(node: Node) -> Curve:
+    threshold, fmr, fnmr = node["threshold"].numbers(), node["fmr"].rates(), node["fnmr"].rates()
     if not len(threshold) == len(fmr) == len(fnmr):
-        raise node._error(
+        raise node.error(
             f"holds {len(threshold)}, {len(fmr)} and {len(fnmr)} points in '{node.where}', expected equal counts"
         )
     return Curve(threshold=threshold, fmr=fmr, fnmr=fnmr)
 
 
-def _histogram(node: _Node) -> Histogram:
+def _histogram(node: Node) -> Histogram:
     edges, genuine, impostor = (node[key].numbers() for key in ("edges", "genuine", "impostor"))
     if not len(edges) - 1 == len(genuine) == len(impostor):
-        raise node._error(f"holds {len(edges)} edges for {len(genuine)} and {len(impostor)} bins in '{node.where}'")
+        raise node.error(f"holds {len(edges)} edges for {len(genuine)} and {len(impostor)} bins in '{node.where}'")
     return Histogram(edges=edges, genuine=genuine, impostor=impostor)
 
 
-def _failure(node: _Node) -> Failure:
+def _failure(node: Node) -> Failure:
     reference, probe = node.get("reference_image"), node.get("probe_image")
     return Failure(
         fold=node["fold"].integer(),
         reference_id=node["reference_id"].text(),
         probe_id=node["probe_id"].text(),
-        is_genuine=bool(node["is_genuine"].value),
+        is_genuine=node["is_genuine"].flag(),
         score=node["score"].number(),
         threshold=node["threshold"].number(),
         reference_image=None if reference is None else reference.text(),
@@ -381,14 +315,15 @@ def _failure(node: _Node) -> Failure:
     )
 
 
-def _comparison(node: _Node, models: set[str], protocols: set[str]) -> Comparison:
-    method, p_holm = node.get("p_method"), node.get("p_holm")
+def _comparison(node: Node, models: set[str], protocols: set[str]) -> Comparison:
+    method, p_holm, smallest = node.get("p_method"), node.get("p_holm"), node.get("smallest_gap")
     return Comparison(
         protocol=node["protocol"].one_of(protocols, "protocol"),
         model=node["model"].one_of(models, "model"),
         twin=node["twin"].one_of(models, "model"),
-        difference=_estimate(node, "difference"),
-        p_value=node["p_value"].maybe(),
-        p_holm=None if p_holm is None else p_holm.number(),
+        difference=_estimate(node, "difference", -1.0),
+        p_value=node["p_value"].maybe_rate(),
+        p_holm=None if p_holm is None else p_holm.maybe_rate(),
         p_method="" if method is None else method.text(),
+        smallest_gap=None if smallest is None else smallest.maybe_rate(),
     )

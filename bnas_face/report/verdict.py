@@ -98,6 +98,11 @@ def _evidence(comparison: Comparison, found: str, own: Outcome | None, twin: Out
     if gap.low is not None and gap.high is not None:
         parts.append(f"95 % interval of the gap {numbers.points_span(gap.low, gap.high, n)} points")
     parts.append(_test(comparison))
+    if found == "indistinguishable" and comparison.smallest_gap is not None:
+        parts.append(
+            f"with as many pairs decided differently, gaps from {100 * comparison.smallest_gap:.2f} points on "
+            "would have been seen (before correction)"
+        )
     text = "; ".join(part for part in parts if part)
     closing = {
         "undecided": " Interval and test disagree: more pairs are needed to decide.",

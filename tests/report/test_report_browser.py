@@ -297,7 +297,7 @@ def test_hostile_names_run_nothing_and_break_nothing(
     text = text.replace("0478/", "<svg onload=document.title='run'>").replace(
         "CFP Frontal-Frontal", "<b>{{7*7}}</b>'\\\""
     )
-    folder = save(tmp_path / "hostile", json.loads(text), pairs)
+    folder = save(tmp_path / "hostile", json.loads(text), pairs.replace({"model": {"lfw-xnor": hostile}}))
     _open(browser, html.write(folder), width)
     assert browser.title == "hostile – face verification report"
     assert hostile in browser.find_element("css selector", "#comparison-table").get_attribute("textContent")

@@ -115,6 +115,18 @@ def test_no_comparison_is_said_and_accuracies_stand_instead(content: Content, sa
     assert 'class="forest"' not in page
 
 
+def test_a_report_without_comparisons_offers_no_twin_columns_and_no_twin_filters(
+    content: Content, save_report: Save
+) -> None:
+    with_twins = _page(save_report(content))
+    content["comparisons"] = []
+    without = _page(save_report(content))
+    for words in ('data-field="gap"', "only twin", "Dashed line", "beside its full-precision twin;"):
+        assert words in with_twins
+        assert words not in without
+    assert "bnasface eval --protocol cfp_ff --model runs/binarized" in without
+
+
 def test_missing_parts_are_named_instead_of_drawn(content: Content, save_report: Save) -> None:
     for entry in content["results"]:
         entry["curve"] = entry["histogram"] = None
@@ -161,6 +173,17 @@ def test_who_else_failed_comes_from_pairs_csv(report_folder: Path) -> None:
         expected = {row.model for row in own.itertuples() if row.is_match != row.is_genuine}
         assert {result.models[place].id for place in card.failed} == expected
         assert len(card.failed) + len(card.passed) == 4
+
+
+@pytest.mark.parametrize("name", ["null", "NA", "nan"])
+def test_a_run_may_have_a_name_that_tables_take_for_nothing(name: str, report_folder: Path) -> None:
+    for file in ("result.json", "pairs.csv"):
+        path = report_folder / file
+        path.write_text(path.read_text().replace("lfw-float", name))
+    html.write(report_folder)
+    pairs = failures.read_pairs(report_folder)
+    assert pairs is not None
+    assert (pairs["model"] == name).sum() == 2000
 
 
 def test_without_pairs_csv_the_page_says_what_is_not_known(report_folder: Path) -> None:

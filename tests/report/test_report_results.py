@@ -56,6 +56,13 @@ def _set(value: Any, *path: str | int) -> Callable[[Content], None]:
         (_set([0.1], "results", 0, "curve", "fmr"), "points in 'results[0].curve', expected equal counts"),
         (_set([1], "results", 0, "histogram", "genuine"), "edges for 1 and"),
         (_set({}, "results"), "holds {} in 'results', expected a list"),
+        (_set(99.3, "results", 0, "accuracy", "value"), "holds 99.3 in 'results[0].accuracy.value', expected a frac"),
+        (_set(-0.1, "results", 0, "curve", "fmr", 3), "holds -0.1 in 'results[0].curve.fmr[3]', expected a fraction"),
+        (_set(-12.5, "comparisons", 0, "difference"), "expected a fraction between -1 and 1"),
+        (_set(1.5, "comparisons", 0, "p_holm"), "holds 1.5 in 'comparisons[0].p_holm'"),
+        (_set("false", "results", 0, "failures", 0, "is_genuine"), "expected true or false"),
+        (_set("lfw-float", "models", 1, "id"), "holds 'lfw-float' twice in 'models', expected different names"),
+        (_set("cfp_ff", "protocols", 1, "name"), "holds 'cfp_ff' twice in 'protocols'"),
         (_set("bnas_face.result/9", "schema"), "has the schema 'bnas_face.result/9'"),
     ],
 )
@@ -71,11 +78,22 @@ def test_a_missing_or_wrong_field_is_named(
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": 3}', "\ud800".encode("utf-8", "surrogatepass")])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"schema": 3}', "[" * 100_000, "\ud800".encode("utf-8", "surrogatepass")]
+)
 def test_damaged_json_is_one_clear_error(text: str | bytes, tmp_path: Path) -> None:
     (tmp_path / "result.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ReportError, match=r"result\.json"):
         results.load(tmp_path)
+
+
+def test_pairs_of_another_evaluation_are_refused(report_folder: Path) -> None:
+    file = report_folder / "pairs.csv"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:1500]))
+    with pytest.raises(ReportError, match=r"pairs\.csv' holds 499 pairs of 'lfw-xnor' on 'cfp_ff', .* counts 1,000"):
+        html.write(report_folder)
+    file.unlink()
+    html.write(report_folder)
 
 
 def test_a_folder_without_result_says_how_one_is_made(tmp_path: Path) -> None:

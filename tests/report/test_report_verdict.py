@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,4 +50,17 @@ def test_sentences_name_gap_interval_test_and_correction(report_folder: Path) ->
     second = found["cfp_ff", "lfw-xnor"]
     assert second.claim == "is indistinguishable from"
     assert second.evidence.endswith("McNemar exact p = 0.210, Holm 0.420.")
+    assert first.evidence.count("would have been seen") == 0
     assert "Interval and test disagree" in found["cfp_fp", "lfw-xnor"].evidence
+
+
+def test_indistinguishable_says_how_small_a_gap_would_have_been_seen(
+    content: dict[str, Any], save_report: Callable[..., Path]
+) -> None:
+    content["comparisons"][0]["smallest_gap"] = 0.0125
+    [found, *_] = verdict.verdicts(results.load(save_report(content)))
+    assert found.finding == "indistinguishable"
+    assert found.evidence.endswith(
+        "Holm 0.420; with as many pairs decided differently, gaps from 1.25 points on would have been seen "
+        "(before correction)."
+    )
