@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from bnas_face.errors import UnknownNameError
 from bnas_face.models.backbones._preprocessing import Preprocessing
 
 KINDS = ("onnx", "facenet")
+PART = 8
+"""Images that go through an ONNX network at once on one thread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,7 @@ def open_embedder(
     device : str
         ``"auto"`` (CUDA if there is one), ``"cpu"`` or ``"cuda"``, for networks in torch.
     threads : int
-        Of onnxruntime.
+        Parts of a batch that go through an ONNX network side by side.
 
     Raises
     ------
@@ -124,10 +127,27 @@ def _torch_network(model: Any, preprocessing: Preprocessing, device: str) -> Cal
     return network
 
 
+def _side_by_side(
+    network: Callable[[NDArray[np.uint8]], NDArray[np.float32]], threads: int, part: int
+) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """Run parts of `part` images of a batch on `threads` threads, each part on one of them.
+
+    onnxruntime's own threads wait for each other by spinning after every layer, and the layers of a large batch leave
+    the processor's cache: see docs/embedding.md for what either costs.
+    """
+
+    def together(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        n_parts = max(1, -(-len(images) // part))
+        with ThreadPoolExecutor(threads, thread_name_prefix="embed") as pool:
+            return np.concatenate(list(pool.map(network, np.array_split(images, n_parts))))
+
+    return together
+
+
 def _open_onnx(spec: str, path: Path, options: Mapping[str, Any], threads: int) -> Embedder:
     from bnas_face.models.backbones.onnx import OnnxNetwork
 
-    network = OnnxNetwork(path, options=options, threads=threads)
+    network = OnnxNetwork(path, options=options, threads=1)
     info = {
         "id": path.stem,
         "source": spec,
@@ -145,7 +165,12 @@ def _open_onnx(spec: str, path: Path, options: Mapping[str, Any], threads: int) 
         "preprocessing": network.preprocessing.as_dict(),
         "training": None,
     }
-    return Embedder(spec=spec, info=info, preprocessing=network.preprocessing, network=network.forward)
+    return Embedder(
+        spec=spec,
+        info=info,
+        preprocessing=network.preprocessing,
+        network=_side_by_side(network.forward, threads, network._fixed_batch or PART),
+    )
 
 
 def _open_facenet(spec: str, name: str, device: str) -> Embedder:

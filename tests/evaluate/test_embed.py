@@ -17,7 +17,7 @@ from bnas_face.config import ModelConfig, TrainConfig
 from bnas_face.data.formats import archives, folders
 from bnas_face.data.images import FaceImages
 from bnas_face.errors import BrokenImageError, CheckpointError, ConfigError, ProtocolError, UnknownNameError
-from bnas_face.evaluate import embed
+from bnas_face.evaluate import embed, embedders
 from bnas_face.evaluate.embed import Embedder, cache_file, embed_images, open_embedder
 from bnas_face.models import saved
 from bnas_face.models.backbones._preprocessing import Preprocessing
@@ -442,6 +442,21 @@ def test_an_absent_onnx_file_is_one_sentence() -> None:
 
 
 @pytest.mark.realdata
+@pytest.mark.parametrize("n_images", [1, 3, 7, 20])
+def test_parts_side_by_side_give_what_the_whole_batch_gives(n_images: int) -> None:
+    calls: list[int] = []
+
+    def network(images: Any) -> Any:
+        calls.append(len(images))
+        return images.reshape(len(images), -1).astype(np.float32)
+
+    images = random_pixels(n_images)
+    found = embedders._side_by_side(network, threads=2, part=3)(images)
+    assert (found == images.reshape(n_images, -1)).all()
+    assert max(calls) <= 3
+    assert sum(calls) == n_images
+
+
 def test_the_outside_model_embeds_as_in_the_oracle(shared_data: Path) -> None:
     """Rows 0 and 1 of the oracle are the images of the first pair of LFW."""
     ids = ("Abel_Pacheco/Abel_Pacheco_0001.jpg", "Abel_Pacheco/Abel_Pacheco_0004.jpg")
