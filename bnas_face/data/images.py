@@ -65,9 +65,13 @@ class FaceImages:
         return len(self.identity_names)
 
     def select_identities(self, keep: NDArray[np.bool_]) -> FaceImages:
-        """The images of the identities where `keep` (bool, shape (n_identities,)) is true, relabelled 0, 1, …"""
+        """The images of the identities where `keep` (bool, shape (n_identities,)) is true, relabelled 0, 1, …
+
+        Images of unknown identity (label −1) are left out.
+        """
         new_label = np.where(keep, np.cumsum(keep) - 1, -1)
-        indices = np.flatnonzero(keep[self.labels])
+        known = np.flatnonzero(self.labels >= 0)
+        indices = known[keep[self.labels[known]]]
         return replace(
             self,
             image_ids=tuple(self.image_ids[i] for i in indices),

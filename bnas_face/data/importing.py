@@ -154,7 +154,10 @@ def _start(stage: Path, request: Request) -> dict[str, str]:
     """Hash what will be imported; keep the staging folder only if an earlier attempt imported the same."""
     if not request.source.exists():
         raise DatasetError(f"'{request.source}' does not exist; expected an archive, a folder, a .bin or a .rec file.")
-    origin = {path.name: _hash(path) for path in (request.source, *_existing(request.pairs))}
+    given = (request.source, *_existing(request.pairs))
+    if len({path.name for path in given}) < len(given):
+        raise DatasetError("Two of the files given have the same name, and both are kept by name. Rename one.")
+    origin = {path.name: _hash(path) for path in given}
     started = {"dataset": request.dataset, "origin": origin}
     marker = stage / _STARTED
     if not (marker.is_file() and read_json(marker) == started):
@@ -265,7 +268,7 @@ def _describe(root: Path, rules: ImportRules, quick_hash: str | None, reference:
     return _Content(
         image_ids=image_ids,
         content_hash=quick_hash or folders.content_hash(image_ids, folders.digests(root, image_ids)),
-        size_px=folders.native_size(encoded.decode(folders.read_bytes(root, image_ids[0]), image_ids[0]), image_ids[0]),
+        size_px=folders.common_size(root, image_ids),
         n_identities=len(library.identities(image_ids, rules.identity_level, rules.identity_pattern)[1]),
         identity_level=rules.identity_level,
         identity_pattern=rules.identity_pattern,

@@ -277,7 +277,7 @@ def _named(path: Path, numbers: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def read_pairs(name: str, protocol: str) -> pd.DataFrame:
-    """The normalised pair list of a protocol of an imported set: columns fold, reference_id, probe_id, is_genuine.
+    """The normalised pair list of a protocol of an imported set, as `pair_lists.read_csv` gives it.
 
     Raises
     ------
@@ -286,27 +286,14 @@ def read_pairs(name: str, protocol: str) -> pd.DataFrame:
     FormatError
         If the CSV is damaged.
     """
-    import pandas as pd
+    from bnas_face.data.formats import pair_lists
 
     path = folder_of(name) / "pairs" / f"{protocol}.csv"
     if not path.is_file():
         raise DatasetError(
             f"Dataset '{name}' has no pair list '{path}'. Import it again with --pairs (bnasface data where {name})."
         )
-    try:
-        pairs = pd.read_csv(path, dtype={"reference_id": str, "probe_id": str}, keep_default_na=False)
-    except (ValueError, OSError) as error:
-        raise FormatError(f"Pair list '{path}' is damaged: {error}.") from None
-    columns = ["fold", "reference_id", "probe_id", "is_genuine"]
-    if list(pairs.columns[:4]) != columns:
-        raise FormatError(f"Pair list '{path}', line 1: expected the columns {','.join(columns)}.")
-    is_whole = pairs["fold"].astype(str).str.fullmatch(r"\d{1,9}") & pairs["is_genuine"].astype(str).isin(("0", "1"))
-    wrong = np.flatnonzero(~(is_whole & (pairs["reference_id"] != "") & (pairs["probe_id"] != "")).to_numpy(bool))
-    if len(wrong):
-        raise FormatError(
-            f"Pair list '{path}', line {wrong[0] + 2}: expected 'fold,reference,probe,0 or 1', it is cut or damaged."
-        )
-    return pairs.astype({"fold": np.int64, "is_genuine": np.int64})
+    return pair_lists.read_csv(path)
 
 
 def check_name(name: str) -> str:

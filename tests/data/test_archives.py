@@ -211,3 +211,9 @@ def test_a_target_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("in the way")
     with pytest.raises(BnasFaceError, match=r"Cannot write '.*out/a/1\.jpg'"):
         archives.unpack(MAKERS["tar"](tmp_path), tmp_path / "out", everything)
+
+
+def test_a_member_whose_name_is_no_utf8_is_refused_by_name(tmp_path: Path) -> None:
+    source = small_sets.tar(tmp_path / "a.tar.gz", {"Jos\udce9/1.jpg": b"x"})
+    with pytest.raises(DatasetError, match=r"'Jos\\xe9/1\.jpg', which is not UTF-8"):
+        archives.unpack(source, tmp_path / "out", str)

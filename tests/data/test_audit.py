@@ -12,7 +12,7 @@ from bnas_face.config import data_root
 from bnas_face.data import audit, contact_sheet, datasets
 from bnas_face.data.formats import encoded, record_sets, recordio
 from bnas_face.data.importing import Request, import_dataset
-from bnas_face.errors import DatasetError
+from bnas_face.errors import BrokenImageError, DatasetError
 
 OTHER_COUNTS = "The counts fit no published variant (images: full 13,233, bin 12,000)."
 
@@ -77,12 +77,12 @@ def test_a_wrong_pair_is_told(images: Path, row: str, problem: str) -> None:
 def test_a_pair_that_is_neither_genuine_nor_impostor_is_told(images: Path) -> None:
     with (images.parent / "pairs" / "lfw.csv").open("a") as file:
         file.write("0,Ann_Lee/Ann_Lee_0001.jpg,Ann_Lee/Ann_Lee_0002.jpg,2\n")
-    assert any("lfw.csv', line 6: expected" in problem for problem in audit.check("lfw").problems)
+    assert any("lfw.csv' line 6 is damaged: expected" in problem for problem in audit.check("lfw").problems)
 
 
 def test_a_damaged_pair_list_is_told(images: Path) -> None:
     (images.parent / "pairs" / "lfw.csv").write_text("x\n")
-    assert any("lfw.csv', line 1: expected the columns" in problem for problem in audit.check("lfw").problems)
+    assert any("lfw.csv' line 1 lacks the columns" in problem for problem in audit.check("lfw").problems)
 
 
 def test_people_of_another_set_are_counted_by_name(images: Path, tmp_path: Path) -> None:
@@ -134,3 +134,17 @@ def test_records_written_by_mxnet_import_and_pass_but_for_their_counts(shared_da
     assert found.facts == ("casia: 247 images of 60 identities, 112 px.",)
     assert len(found.problems) == 1
     assert np.array_equal(datasets.load("casia").images_per_identity() > 0, np.ones(60, bool))
+
+
+def test_all_broken_images_of_a_folder_are_told_even_the_first(tmp_path: Path) -> None:
+    content = small_sets.lfw_files()
+    first, *_, last = sorted(content)
+    content |= {first: content[first][:100], last: b""}
+    found = audit.check(f"folder:{small_sets.write_files(tmp_path / 'photos', content)}")
+    assert [problem.split("'")[1] for problem in found.problems] == [first, last]
+
+
+def test_a_folder_of_broken_images_only_is_an_error(tmp_path: Path) -> None:
+    small_sets.write_files(tmp_path / "photos", {"anna/1.jpg": b"", "anna/2.jpg": b"x"})
+    with pytest.raises(BrokenImageError, match=r"'anna/1\.jpg' cannot be decoded: it is empty"):
+        audit.check(f"folder:{tmp_path / 'photos'}")

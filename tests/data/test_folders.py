@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -150,3 +151,16 @@ def test_the_suffix_fits_the_content() -> None:
     assert encoded.suffix(encoded.encode_png(pixels)) == ".png"
     assert encoded.suffix(encoded.encode_jpeg(pixels)) == ".jpg"
     assert encoded.suffix(b"?") == ".img"
+
+
+def test_a_file_name_that_is_no_utf8_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "anna").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path / "anna") + b"/Jos\xe9.jpg")).write_bytes(b"x")
+    with pytest.raises(DatasetError, match=r"file name 'anna/Jos\\xe9\.jpg', which is not UTF-8") as caught:
+        folders.list_images(tmp_path)
+    str(caught.value).encode()
+
+
+def test_an_oblong_image_is_told_as_such() -> None:
+    with pytest.raises(DatasetError, match=r"'a\.jpg' is 20×10 px; the images of a set are square"):
+        folders.native_size(np.zeros((10, 20, 3), np.uint8), "a.jpg")

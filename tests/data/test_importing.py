@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -364,7 +365,7 @@ def test_a_pair_list_that_was_cut_is_named_with_its_line(tmp_path: Path, n_cut: 
     import_lfw(tmp_path)
     path = data_root() / "lfw" / "pairs" / "lfw.csv"
     path.write_text(path.read_text()[:-n_cut])
-    with pytest.raises(FormatError, match=r"lfw\.csv', line 5: expected 'fold,reference,probe,0 or 1'"):
+    with pytest.raises(FormatError, match=r"lfw\.csv' line 5 is damaged: expected a fold number"):
         library.read_pairs("lfw", "lfw")
 
 
@@ -508,3 +509,33 @@ def test_genuine_pairs_are_one_identity_and_impostor_pairs_two(
     same = label[pairs["reference_id"]].to_numpy() == label[pairs["probe_id"]].to_numpy()
     assert len(pairs) == n
     assert np.array_equal(same, pairs["is_genuine"].to_numpy() == 1)
+
+
+def test_two_lists_of_one_name_are_refused_before_one_replaces_the_other(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    lists = (small_sets.lfw_pairs(tmp_path / "pairs.txt"), small_sets.lfw_pairs(tmp_path / "b" / "pairs.txt"))
+    source = small_sets.tar(tmp_path / "lfw.tar.gz", small_sets.lfw_files())
+    with pytest.raises(DatasetError, match="have the same name"):
+        import_dataset(Request(dataset="lfw", source=source, pairs=lists))
+
+
+def test_a_known_dataset_cannot_be_opened_as_a_folder_of_its_name(tmp_path: Path) -> None:
+    import_lfw(tmp_path)
+    with pytest.raises(DatasetError, match="'folder:lfw' is neither a folder of images nor an imported name"):
+        datasets.load("folder:lfw")
+
+
+def test_images_of_unknown_people_are_never_selected() -> None:
+    images = FaceImages(
+        name="x",
+        image_ids=("a.jpg", "b.jpg", "c.jpg"),
+        labels=np.array([-1, 0, 1]),
+        identity_names=("ann", "bo"),
+        content_hash="0",
+        size_px=16,
+        read=lambda indices: np.zeros((len(indices), 16, 16, 3), np.uint8),
+    )
+    assert images.select_identities(np.array([True, True])).image_ids == ("b.jpg", "c.jpg")
+    assert images.select_identities(np.array([False, True])).labels.tolist() == [0]
+    nobody = replace(images, labels=np.array([-1, -1, -1]), identity_names=())
+    assert len(nobody.select_identities(nobody.images_per_identity() >= 2)) == 0

@@ -207,3 +207,12 @@ def test_the_official_lfw_lists_have_their_published_counts(shared_data: Path) -
     assert table.groupby("fold")["is_genuine"].agg(["size", "sum"]).to_numpy().tolist() == [[600, 300]] * 10
     dev = pair_lists.read_lfw_dev(shared_data / "lfw" / "pairsDevTrain.txt", shared_data / "lfw" / "pairsDevTest.txt")
     assert dev.groupby("fold")["is_genuine"].agg(["size", "sum"]).to_numpy().tolist() == [[2200, 1100], [1000, 500]]
+
+
+def test_the_larger_half_of_view_1_is_for_training_whatever_the_files_are_called(tmp_path: Path) -> None:
+    large, small = tmp_path / "b.txt", tmp_path / "a.txt"
+    large.write_text("2\nA\t1\t2\nA\t1\t3\nA\t1\tB\t1\nA\t2\tB\t1\n", encoding="utf-8")
+    small.write_text("1\nC\t1\t2\nC\t1\tD\t1\n", encoding="utf-8")
+    for files in ((large, small), (small, large)):
+        dev = pair_lists.read_lfw_dev(*files)
+        assert dev.groupby("fold").size().to_dict() == {0: 4, 1: 2}

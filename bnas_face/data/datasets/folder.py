@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bnas_face.data import library
+from bnas_face.data import datasets, library
 from bnas_face.data.datasets import DatasetCard
-from bnas_face.data.formats import encoded, folders
+from bnas_face.data.formats import folders
 from bnas_face.data.images import FaceImages
 from bnas_face.errors import DatasetError
 
@@ -28,7 +28,7 @@ def load(argument: str | None) -> FaceImages:
     """Open identity folders by path, or an imported set by name."""
     if not argument:
         raise DatasetError(f"Dataset 'folder' needs a path or an imported name: folder:PATH.\n{CARD.layout}")
-    if library.is_imported(argument):
+    if argument not in datasets.names() and library.is_imported(argument):
         return library.open_images(argument, CARD)
     root = Path(argument)
     if not root.is_dir():
@@ -44,8 +44,7 @@ def _open(root: Path) -> FaceImages:
     if not image_ids:
         raise DatasetError(f"Folder '{root}' holds no images ({', '.join(sorted(folders.SUFFIXES))}).")
     labels, names = folders.label_by_folder(image_ids, 0)
-    first = encoded.decode(folders.read_bytes(root, image_ids[0]), image_ids[0])
-    size_px = folders.native_size(first, image_ids[0])
+    size_px = folders.common_size(root, image_ids)
     counts = {"n_images": len(image_ids), "n_identities": len(names)}
     return FaceImages(
         name=f"folder:{root.name}",

@@ -40,8 +40,7 @@ def _read_pairs(files: Sequence[Path]) -> dict[str, pd.DataFrame]:
         )
     tables = {"lfw": pair_lists.read_lfw(view_2[0])} if view_2 else {}
     if view_1:
-        test, train = sorted(view_1, key=lambda file: "train" in file.name.lower())
-        tables["lfw_dev"] = pair_lists.read_lfw_dev(train, test)
+        tables["lfw_dev"] = pair_lists.read_lfw_dev(*view_1)
     return tables
 
 

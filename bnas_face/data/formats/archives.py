@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
+from bnas_face.data.formats import folders
 from bnas_face.errors import BnasFaceError, DatasetError, FormatError
 
 Place = Callable[[PurePosixPath], str | None]
@@ -189,6 +190,7 @@ def _bounded(source: Path, found: Iterator[Member | None]) -> Iterator[Member | 
 
 def safe_path(source: Path, name: str) -> PurePosixPath | None:
     """The member's relative path; None for a hidden file; `FormatError` for one that would leave the target."""
+    folders.check_names(source, [name])
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or name[1:2] == ":":
         raise FormatError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ def list_images(root: Path) -> tuple[str, ...]:
     Raises
     ------
     DatasetError
-        If `root` is not a folder or cannot be read.
+        If `root` is not a folder, cannot be read, or holds a name that is no UTF-8.
     """
     if not root.is_dir():
         raise DatasetError(f"'{root}' is not a folder of images.")
@@ -38,7 +38,25 @@ def list_images(root: Path) -> tuple[str, ...]:
         _collect(os.fspath(root), "", found)
     except OSError as error:
         raise DatasetError(f"Folder '{root}' cannot be read: {error.strerror} ('{error.filename}').") from None
+    check_names(root, found)
     return tuple(sorted(found))
+
+
+def check_names(root: Path, names: Iterable[str]) -> None:
+    """`DatasetError` unless every file name is UTF-8: ids stand in JSON, CSV and reports."""
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DatasetError(
+                f"'{root}' holds the file name '{readable(name)}', which is not UTF-8. Rename it, or convert all names "
+                "(convmv -f latin1 -t utf8 -r --notest FOLDER)."
+            ) from None
+
+
+def readable(name: str) -> str:
+    """A file name with the bytes that are no UTF-8 written as ``\\xe9``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _collect(folder: str, prefix: str, found: list[str]) -> None:
@@ -143,7 +161,32 @@ def check_square(pixels: NDArray[np.uint8], image_id: str, size_px: int) -> NDAr
 
 def native_size(pixels: NDArray[np.uint8], image_id: str) -> int:
     """Side length of a square image in px; `DatasetError` for another shape."""
-    return int(check_square(pixels, image_id, int(pixels.shape[0])).shape[0])
+    height, width = pixels.shape[:2]
+    if height != width:
+        raise DatasetError(
+            f"Image '{image_id}' is {width}×{height} px; the images of a set are square and of one size. "
+            "Make them so: bnasface align RAW_DIR OUT_DIR."
+        )
+    return int(height)
+
+
+def common_size(root: Path, image_ids: Sequence[str]) -> int:
+    """Side length in px of the first image that can be decoded: a broken one is told when it is read.
+
+    Raises
+    ------
+    BrokenImageError
+        If none can be decoded; it names the first.
+    DatasetError
+        If that image is not square.
+    """
+    broken: BrokenImageError | None = None
+    for image_id in image_ids:
+        try:
+            return native_size(encoded.decode(read_bytes(root, image_id), image_id), image_id)
+        except BrokenImageError as error:
+            broken = broken or error
+    raise broken or DatasetError(f"'{root}' holds no images.")
 
 
 def digests(root: Path, image_ids: Sequence[str]) -> list[str]:
@@ -163,6 +206,7 @@ def content_hash(image_ids: Sequence[str], hashes: Sequence[str]) -> str:
 
 def quick_hash(root: Path, image_ids: Sequence[str]) -> str:
     """SHA-256 over ids, sizes and modification times: no file is opened, so half a million take seconds."""
+    check_names(root, image_ids)
     parts: list[str] = []
     for image_id in image_ids:
         stat = (root / image_id).stat()

@@ -97,9 +97,13 @@ def _lfw_id(path: Path, line: int, name: str, number: str) -> str:
     return _checked_id(path, line, f"{name}/{name}_{number:0>4}.jpg")
 
 
-def read_lfw_dev(train: Path, test: Path) -> pd.DataFrame:
-    """LFW View 1 as one table: fold 0 = pairsDevTrain.txt, fold 1 = pairsDevTest.txt."""
-    halves = [read_lfw(train), read_lfw(test)]
+def read_lfw_dev(one: Path, other: Path) -> pd.DataFrame:
+    """LFW View 1 as one table: fold 0 = pairsDevTrain.txt, fold 1 = pairsDevTest.txt.
+
+    The files may come in any order and under any name: the half with more pairs (2 × 1100, not 2 × 500) is for
+    training.
+    """
+    halves = sorted((read_lfw(one), read_lfw(other)), key=len, reverse=True)
     return pd.concat([half.assign(fold=fold) for fold, half in enumerate(halves)], ignore_index=True)
 
 
@@ -248,10 +252,53 @@ def table(pairs: Sequence[Pair]) -> pd.DataFrame:
     return pd.DataFrame(list(pairs), columns=list(COLUMNS))
 
 
-def to_csv(pairs: pd.DataFrame) -> str:
-    """The normalised CSV of a pair list."""
-    text: str = pairs.to_csv(index=False, lineterminator="\n")
-    return text
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a normalised pair list: CSV with the columns `COLUMNS`, in any order, and metadata.
+
+    Returns
+    -------
+    DataFrame
+        fold int64, ids str, is_genuine bool; a metadata column is numeric if every value in it is a number.
+
+    Raises
+    ------
+    FormatError
+        If it is damaged; names the file and the line.
+    """
+    try:
+        text = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise FormatError(f"'{path}' is a damaged pair list: {reason}. Import the dataset again.") from None
+    missing = [column for column in COLUMNS if column not in text.columns]
+    if missing:
+        raise FormatError(
+            f"'{path}' line 1 lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
+            f"expected {', '.join(COLUMNS)}."
+        )
+    well_formed = (
+        text["fold"].str.fullmatch(r"\d{1,9}").eq(True)  # eq: an absent value is not True
+        & text["is_genuine"].isin(("0", "1"))
+        & text["reference_id"].notna()
+        & text["probe_id"].notna()
+    )
+    if not well_formed.all():
+        row = int(np.argmin(well_formed.to_numpy(np.bool_)))
+        raise FormatError(
+            f"'{path}' line {row + 2} is damaged: expected a fold number, two image ids and is_genuine 0 or 1, "
+            f"got {', '.join(repr(text[column].iloc[row]) for column in COLUMNS)}. Import the dataset again."
+        )
+    return _typed(text)
+
+
+def _typed(text: pd.DataFrame) -> pd.DataFrame:
+    """Columns of text as what they are; a metadata column becomes numeric if every value in it is a number."""
+    typed: dict[str, pd.Series] = {"fold": text["fold"].astype(np.int64), "is_genuine": text["is_genuine"].eq("1")}
+    for column in text.columns.difference([*COLUMNS]):
+        numbers = pd.to_numeric(text[column], errors="coerce")
+        if numbers.notna().eq(text[column].notna()).all():
+            typed[str(column)] = numbers
+    return text.assign(**typed)
 
 
 def _lines(path: Path, separator: str | None = None) -> Iterator[tuple[int, list[str]]]:
