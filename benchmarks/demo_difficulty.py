@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 
 from bnas_face import pipeline
-from bnas_face.config import ModelConfig, TrainConfig
 from bnas_face.data import datasets
 from bnas_face.data.detect import FaceDetector
 from bnas_face.data.images import FaceImages, resize
@@ -70,12 +69,11 @@ def pca_accuracy(train_rows: Floats, sets: dict[str, Pairs]) -> dict[str, dict[s
     return found
 
 
-def network_accuracy(dataset: str, width: float, epochs: int, seed: int) -> tuple[dict[str, float], float]:
+def network_accuracy(seed: int) -> tuple[dict[str, float], float]:
     """Accuracy of the demo's full-precision network, and the seconds it trained."""
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "full_precision"
-        model = ModelConfig(size_px=pipeline.SIZE_PX, width=width, embedding_dim=256)
-        config = TrainConfig(name=run_dir.name, model=model, dataset=dataset, epochs=epochs, seed=seed)
+        config = pipeline.settings("demo_full_precision", seed=seed)
         outcome = train(runs.begin(config, run_dir, resume=False, overwrite=True), run_dir)
         result = evaluate([str(run_dir)], NAMES, Path(folder) / "report", images=False, n_replicates=50)
     return {entry["protocol"]: round(entry["accuracy"]["value"], 4) for entry in result["results"]}, outcome.seconds
@@ -109,14 +107,11 @@ def nearest_identity(n_identities: int) -> dict[str, float]:
 def main() -> None:
     """All of it; `--no-network` leaves the training out."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", default=pipeline.DATASET)
-    parser.add_argument("--width", type=float, default=pipeline.WIDTH)
-    parser.add_argument("--epochs", type=int, default=pipeline.EPOCHS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-network", action="store_true")
     chosen = parser.parse_args()
     sets = {name: Pairs(name) for name in NAMES}
-    train_images = datasets.load("demo:300x10@64")
+    train_images = datasets.load(pipeline.DATASET)
     pca = pca_accuracy(flat(train_images.read(np.arange(len(train_images))), PCA_PX), sets)
     found: dict[str, object] = {
         "raw_pixel_cosine": {name: pairs.accuracy(flat(pairs.pixels, 112)) for name, pairs in sets.items()},
@@ -127,9 +122,9 @@ def main() -> None:
         "threads": torch.get_num_threads(),
     }
     if not chosen.no_network:
-        accuracy, seconds = network_accuracy(chosen.dataset, chosen.width, chosen.epochs, chosen.seed)
+        accuracy, seconds = network_accuracy(chosen.seed)
         found |= {"full_precision": accuracy, "training_s": round(seconds, 1)}
-        found |= {"dataset": chosen.dataset, "width": chosen.width, "epochs": chosen.epochs, "seed": chosen.seed}
+        found |= {"dataset": pipeline.DATASET, "recipe": pipeline.RECIPE, "seed": chosen.seed}
     print(json.dumps(found))
 
 

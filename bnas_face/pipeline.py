@@ -28,6 +28,19 @@ RECIPE: dict[str, Any] = {
 SIZE_PX, WIDTH, EMBEDDING_DIM = 64, 0.25, 128
 
 
+def settings(name: str, *, seed: int = 0) -> TrainConfig:
+    """How the demo trains one of its `NETWORKS`."""
+    binarizer, activation_bits = NETWORKS[name]
+    model = ModelConfig(
+        binarizer=binarizer,
+        activation_bits=activation_bits,
+        size_px=SIZE_PX,
+        width=WIDTH,
+        embedding_dim=EMBEDDING_DIM,
+    )
+    return TrainConfig(name=name, model=model, dataset=DATASET, seed=seed, **RECIPE)
+
+
 def demo(
     out: Path,
     runs_root: Path,
@@ -67,22 +80,10 @@ def demo(
     from bnas_face.train.loop import train
 
     models = []
-    for number, (name, (binarizer, activation_bits)) in enumerate(NETWORKS.items(), 1):
+    for number, name in enumerate(NETWORKS, 1):
         run_dir = runs_root / name
         models.append(str(run_dir))
-        config = TrainConfig(
-            name=name,
-            model=ModelConfig(
-                binarizer=binarizer,
-                activation_bits=activation_bits,
-                size_px=SIZE_PX,
-                width=WIDTH,
-                embedding_dim=EMBEDDING_DIM,
-            ),
-            dataset=DATASET,
-            seed=seed,
-            **RECIPE,
-        )
+        config = settings(name, seed=seed)
         if runs.is_finished(run_dir) and not fresh:
             say(f"[{number}/{len(NETWORKS) + 1}] {run_dir} is trained already (--fresh trains it again).")
             continue
