@@ -52,7 +52,7 @@ def demo(
 ) -> Path:
     """Train a network and its two 1-bit forms on rendered people, test all three on other rendered people, report.
 
-    Interrupted at any moment, the next call goes on; a network that is already trained is kept.
+    Interrupted at any moment, the next call goes on; a network that is already trained with these settings is kept.
 
     Parameters
     ----------
@@ -84,12 +84,13 @@ def demo(
         run_dir = runs_root / name
         models.append(str(run_dir))
         config = settings(name, seed=seed)
-        if runs.is_finished(run_dir) and not fresh:
+        anew = fresh or not runs.agrees(run_dir, config)
+        if runs.is_finished(run_dir) and not anew:
             say(f"[{number}/{len(NETWORKS) + 1}] {run_dir} is trained already (--fresh trains it again).")
             continue
         say(f"[{number}/{len(NETWORKS) + 1}] Training {run_dir} …")
-        config = runs.begin(config, run_dir, resume=not fresh, overwrite=fresh)
-        outcome = train(config, run_dir, resume=not fresh)
+        config = runs.begin(config, run_dir, resume=not anew, overwrite=anew)
+        outcome = train(config, run_dir, resume=not anew)
         say(f"      {outcome.seconds:.0f} s, {outcome.images_per_s:.0f} images/s")
 
     say(f"[{len(NETWORKS) + 1}/{len(NETWORKS) + 1}] Evaluating {len(models)} models on {', '.join(PROTOCOLS)} …")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from bnas_face import config
+from bnas_face.cli import _show
 
 
 @click.command("demo", short_help="Train, evaluate and report on rendered faces; needs no data.")
@@ -25,8 +26,11 @@ def command(out: Path, seed: int, fresh: bool) -> None:
     """
     import time
 
+    from bnas_face import files
     from bnas_face.pipeline import demo
 
     start = time.monotonic()
-    report = demo(out, config.RUNS, fresh=fresh, seed=seed, say=click.echo)
+    with _show.embedding_progress() as progress:
+        report = demo(out, config.RUNS, fresh=fresh, seed=seed, say=click.echo, progress=progress)
+    _show.results(files.read_json(out / "result.json"))
     click.echo(f"Done in {(time.monotonic() - start) / 60:.1f} minutes. Open {report}")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
+from bnas_face.cli import _show
 from bnas_face.config import REPORTS
 
 
@@ -59,7 +58,7 @@ def command(
 
     chosen = evaluate.models_or_runs(models, protocols, options["convention"])
     folder = out or evaluate.default_out(REPORTS, chosen, protocols)
-    with _progress() as progress:
+    with _show.embedding_progress() as progress:
         result = evaluate.evaluate(
             chosen,
             protocols,
@@ -70,86 +69,5 @@ def command(
             **options,
         )
     page = html.write(folder)
-    _print(result)
+    _show.results(result)
     click.echo(f"Report: {page}")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar on a terminal's standard error; silence elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(f"Embedding {what}")
-            bar.update(tasks[what], completed=done, total=total)
-
-        yield report
-
-
-def _print(result: Mapping[str, Any]) -> None:
-    """The numbers as a table, their conventions and notes below."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("Model", overflow="fold")  # a long name gives way, numbers never do
-    table.add_column("Protocol", no_wrap=True)
-    for name in ("Accuracy % (95 %)", "EER %", "Gap to twin, points (95 %)", "Embeddings"):
-        table.add_column(name, justify="right", no_wrap=True)
-    gaps = {(entry["model"], entry["protocol"]): entry for entry in result["comparisons"]}
-    for entry in result["results"]:
-        table.add_row(*_cells(entry, gaps.get((entry["model"], entry["protocol"]))))
-    console.print(table)
-    for stamp in dict.fromkeys(entry["convention_stamp"] for entry in result["results"]):
-        console.print(f"Convention {stamp}.", markup=False, style="dim")
-    for note in result["notes"]:
-        console.print(f"Note: {note}.", markup=False)
-    for entry in result["results"]:
-        if entry["n_failed"]:
-            console.print(_failed(entry), markup=False, style="bold")
-
-
-def _cells(entry: Mapping[str, Any], gap: Mapping[str, Any] | None) -> list[str]:
-    from rich.markup import escape
-
-    from bnas_face.report import numbers
-
-    n, accuracy = entry["n_pairs"], entry["accuracy"]
-    return [
-        escape(entry["model"]),
-        escape(entry["protocol"]),
-        f"{numbers.percent(accuracy['value'], n)} ({numbers.span(accuracy['ci_low'], accuracy['ci_high'], n)})",
-        numbers.percent(entry["eer"]["value"], n),
-        _gap(gap, n),
-        _images(entry),
-    ]
-
-
-def _gap(gap: Mapping[str, Any] | None, n_pairs: int) -> str:
-    from bnas_face.report import numbers
-
-    if gap is None:
-        return "–"
-    span = numbers.points_span(gap["ci_low"], gap["ci_high"], n_pairs)
-    return f"{numbers.points(gap['difference'], n_pairs)} ({span})"
-
-
-def _images(entry: Mapping[str, Any]) -> str:
-    total, cached = entry["n_images"], entry["n_images_from_cache"]
-    return f"{total:,} cached" if cached == total else f"{total - cached:,} new, {cached:,} cached"
-
-
-def _failed(entry: Mapping[str, Any]) -> str:
-    return (
-        f"{entry['model']} on {entry['protocol']}: {entry['n_failed']:,} of {entry['n_pairs']:,} pairs were not "
-        f"compared because {entry['n_images_failed']:,} images failed; they count as wrong decisions in the accuracy."
-    )
