@@ -83,8 +83,9 @@ def load(run_dir: Path) -> tuple[nn.Module, ModelConfig, dict[str, Any]]:
     config = _model_config(run_dir / CONFIG, info)
     try:
         model = models.build(config)
-    except ConfigError as error:
-        raise CheckpointError(f"'{run_dir / CONFIG}' describes no network that can be built: {error}") from error
+    except (ConfigError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"'{run_dir / CONFIG}' describes no network that can be built: {reason}") from error
     except BnasFaceError as error:
         raise CheckpointError(f"'{run_dir / CONFIG}': {error}") from error
     load_into(model, load_tensors(weights), weights)

@@ -69,7 +69,7 @@ def read(run_dir: Path, *, up_to_step: int) -> list[Row]:
     if not path.exists():
         return []
     rows: list[Row] = []
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
         for number, record in enumerate(csv.DictReader(file), start=2):
             try:
                 rows.append(_row(record))

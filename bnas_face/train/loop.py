@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from bnas_face.config import TrainConfig
 from bnas_face.data import loader
 from bnas_face.errors import CheckpointError, ConfigError, TrainingError
 from bnas_face.models import saved
-from bnas_face.train import checkpoint, development, environment, log, recipe
+from bnas_face.train import checkpoint, development, environment, log, recipe, runs
 from bnas_face.train.checkpoint import Counters
 from bnas_face.train.devices import make_fabric
 from bnas_face.train.learner import Learner, embed
@@ -67,7 +68,7 @@ def train(
         Folder of the run; see `saved` and `checkpoint`.
     resume : bool
         Go on from the last saved state, if there is one; the result equals that of an uninterrupted run on the same
-        machine.
+        machine. Without it, an earlier run in the folder is removed as soon as everything is ready to begin.
     on_decode : callable or None
         Called with (images decoded, images in all).
 
@@ -78,23 +79,27 @@ def train(
     DatasetError
         If the dataset is absent or too small.
     CheckpointError
-        If the state to resume from is damaged or belongs to other data.
+        If the state to resume from is damaged or belongs to other data, or another process trains this run.
     TrainingError
         If the loss is no longer finite; the last saved state is kept.
     """
     config = recipe.resolve(config)
     check_names(config)
+    Learner(config, n_identities=2)  # what cannot be built is told before images are decoded
     fabric = make_fabric(config)
     fabric.launch()
     data = prepare(config, progress=on_decode if fabric.is_global_zero else None)
-    trainer = Trainer(config, run_dir, data, fabric, resume=resume)
-    if fabric.is_global_zero:
-        saved.save_config(run_dir, config, data.provenance)
-        environment.save(run_dir, fabric)
-    outcome = trainer.run()
-    if fabric.is_global_zero:
-        saved.save_weights(run_dir / saved.WEIGHTS, trainer.learner.backbone)
-    fabric.barrier()
+    with runs.only_one(run_dir) if fabric.is_global_zero else nullcontext():
+        trainer = Trainer(config, run_dir, data, fabric, resume=resume)
+        if fabric.is_global_zero:
+            if not resume:
+                runs.clear(run_dir)
+            saved.save_config(run_dir, config, data.provenance)
+            environment.save(run_dir, fabric)
+        outcome = trainer.run()
+        if fabric.is_global_zero:
+            saved.save_weights(run_dir / saved.WEIGHTS, trainer.learner.backbone)
+        fabric.barrier()
     return outcome
 
 
@@ -115,6 +120,11 @@ class Trainer:
     def __init__(self, config: TrainConfig, run_dir: Path, data: TrainingData, fabric: Any, *, resume: bool) -> None:
         if config.batch_size % fabric.world_size:
             raise ConfigError(f"Batch size {config.batch_size} cannot be shared by {fabric.world_size} devices.")
+        if min(config.batch_size, len(data.pixels)) < 2 * fabric.world_size:
+            raise ConfigError(
+                f"Batches of {min(config.batch_size, len(data.pixels))} images give {fabric.world_size} devices fewer "
+                "than the two each that batch normalisation needs. Use a larger --batch-size, or fewer --devices."
+            )
         if config.threads:
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
@@ -123,11 +133,13 @@ class Trainer:
         self.learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer: Any = recipe.make_optimizer(self.learner, config)
         self.counters, self.rows = Counters(), list[log.Row]()
+        optimizer = self.optimizer
+        self.wrapped, self.optimizer = fabric.setup(self.learner, optimizer)
         if resume and checkpoint.exists(run_dir):
             _check_same_data(run_dir, data)
-            self.counters = checkpoint.restore(run_dir, self.learner, self.optimizer)
+            # After setup, which may have moved the weights: the optimizer's state follows them.
+            self.counters = checkpoint.restore(run_dir, self.learner, optimizer)
             self.rows = log.read(run_dir, up_to_step=self.counters.step)
-        self.wrapped, self.optimizer = fabric.setup(self.learner, self.optimizer)
         self.steps_per_epoch = loader.n_batches(len(data.pixels), config.batch_size)
         self.n_steps = self.steps_per_epoch * config.epochs
         self.last_saved = time.monotonic()
@@ -140,6 +152,8 @@ class Trainer:
         with TrainingProgress(self.n_steps, self.counters.step, self.config.epochs, quiet=quiet) as progress:
             for epoch in range(first_epoch, self.config.epochs):
                 self._epoch(epoch, progress)
+        if not self.rows:  # resumed after the last step, without the log
+            self._log(self.config.epochs - 1, self._development_accuracy())
         last = self.rows[-1]
         return Outcome(self.run_dir, last.loss, last.development_accuracy, last.images_per_s, self.counters.seconds)
 
@@ -249,9 +263,9 @@ class Trainer:
 
 def _check_same_data(run_dir: Path, data: TrainingData) -> None:
     info = saved.load_config(run_dir)
-    before = info.get("training_data", {}).get("content_hash")
-    if before != data.provenance["content_hash"]:
+    before, now = info.get("training_data", {}), data.provenance
+    if any(before.get(key) != now[key] for key in ("content_hash", "n_images", "n_identities")):
         raise CheckpointError(
-            f"Run '{run_dir}' was begun on other images than '{info.get('dataset')}' holds now. "
-            "Restore the dataset, or train under a new name."
+            f"Run '{run_dir}' was begun on other images than '{info.get('dataset')}' gives now. "
+            "Restore the dataset (and those whose people it leaves out), or train under a new name."
         )

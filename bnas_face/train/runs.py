@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 from bnas_face.config import ModelConfig, TrainConfig
 from bnas_face.errors import CheckpointError, ConfigError
 from bnas_face.models import saved
+from bnas_face.train import recipe
 
 MACHINE_FIELDS = frozenset({"devices", "threads", "checkpoint_minutes"})
 
@@ -24,6 +27,11 @@ def is_finished(run_dir: Path) -> bool:
 def is_begun(run_dir: Path) -> bool:
     """Whether a training has been begun in the folder."""
     return (run_dir / saved.CONFIG).exists()
+
+
+def agrees(run_dir: Path, config: TrainConfig) -> bool:
+    """Whether the folder's run was begun with the settings of `config`, or no run was begun there."""
+    return not is_begun(run_dir) or from_json(saved.load_config(run_dir)) == recipe.resolve(config)
 
 
 def begin(
@@ -39,7 +47,7 @@ def begin(
     resume : bool
         Go on with an unfinished run, with the settings it was begun with; begin where there is none.
     overwrite : bool
-        Delete what the folder holds and begin again.
+        Begin again where a run is; `clear` removes it once the new one is sure to begin.
     given : collection of str
         Settings the user typed; on resume they must equal the saved ones (but those of the machine).
 
@@ -51,7 +59,8 @@ def begin(
     Raises
     ------
     CheckpointError
-        If the folder holds a finished run, or an unfinished one and neither `resume` nor `overwrite` is asked for.
+        If the folder holds a finished run, or an unfinished one and neither `resume` nor `overwrite` is asked for, or
+        something else than a run.
     ConfigError
         If both are asked for, or a given setting differs from the one the run was begun with.
     """
@@ -60,11 +69,12 @@ def begin(
     if is_helper_process():
         return from_json(saved.load_config(run_dir)) if resume and is_begun(run_dir) else config
     if overwrite:
-        _clear(run_dir)
+        _check_ours(run_dir)
         return config
     if is_finished(run_dir):
         raise CheckpointError(f"Run '{run_dir}' is finished. Choose another --name, or --overwrite to train it again.")
     if not is_begun(run_dir):
+        _check_ours(run_dir)
         return config
     if not resume:
         raise CheckpointError(
@@ -78,12 +88,38 @@ def is_helper_process() -> bool:
     return int(os.environ.get("LOCAL_RANK", "0")) > 0
 
 
-def _clear(run_dir: Path) -> None:
+def _check_ours(run_dir: Path) -> None:
     if run_dir.exists() and not is_begun(run_dir) and any(run_dir.iterdir()):
         raise CheckpointError(
             f"'{run_dir}' is no run folder (no {saved.CONFIG}); it is left alone. Choose another --name."
         )
+
+
+def clear(run_dir: Path) -> None:
+    """Remove an earlier run; `CheckpointError` for a folder that is none."""
+    _check_ours(run_dir)
     shutil.rmtree(run_dir, ignore_errors=True)
+
+
+@contextmanager
+def only_one(run_dir: Path) -> Iterator[None]:
+    """Hold the run's lock, ``runs/.<name>.lock``, which the kernel releases when the process ends, however it ends.
+
+    Raises
+    ------
+    CheckpointError
+        If another process trains this run.
+    """
+    lock = run_dir.parent / f".{run_dir.name}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CheckpointError(
+                f"Another process is training '{run_dir}'. Wait for it to end, or choose another --name."
+            ) from None
+        yield
 
 
 def _merged(before: TrainConfig, now: TrainConfig, given: Collection[str]) -> TrainConfig:
@@ -107,8 +143,8 @@ def from_json(info: Mapping[str, Any]) -> TrainConfig:
     """The `TrainConfig` of a ``config.json``; raises `CheckpointError` if a setting is unknown or out of range."""
     known = {field.name for field in fields(TrainConfig)}
     values = {name: value for name, value in info.items() if name in known}
-    values["exclude_names_of"] = tuple(values.get("exclude_names_of", ()))
     try:
+        values["exclude_names_of"] = tuple(values.get("exclude_names_of", ()))
         return TrainConfig(**{**values, "model": ModelConfig(**info["model"])})
     except (ConfigError, TypeError, KeyError) as error:
         raise CheckpointError(

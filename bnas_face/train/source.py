@@ -140,10 +140,16 @@ def _is_json(value: object) -> bool:
 
 def protocols_for(config: TrainConfig) -> list[str]:
     """Protocols to test a run on: those of the sets whose people it does not know, else the rendered ones or LFW."""
-    known = tables_of_protocols()
-    wanted = config.exclude_names_of or (("demo",) if config.dataset == "demo" else ("lfw", "cfp"))
-    found = [name for name in known for other in wanted if name == other or name.startswith(f"{other}_")]
-    return [name for name in found if name != "lfw_dev" and name != config.dataset] or ["demo_lfw"]
+    known = [name for name in tables_of_protocols() if name != "lfw_dev"]
+    dataset = config.dataset.partition(":")[0]
+    wanted = config.exclude_names_of or (("demo",) if dataset == "demo" else ("lfw", "cfp"))
+    found = [name for name in known for other in wanted if _is_of(name, other)]
+    return [name for name in found if dataset == "demo" or not _is_of(name, dataset)] or ["demo_lfw"]
+
+
+def _is_of(protocol: str, dataset: str) -> bool:
+    """Whether a protocol is one of a dataset ("cfp_fp" of "cfp")."""
+    return protocol == dataset or protocol.startswith(f"{dataset}_")
 
 
 def check_names(config: TrainConfig) -> None:

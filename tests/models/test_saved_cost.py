@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -131,3 +132,14 @@ def test_the_twin_costs_the_same_number_of_parameters_at_32_bits(run):
     table = cost.summary(models.build(config), config)
     assert table["n_parameters"] == sum(p.numel() for p in model.parameters())
     assert (table["weight_bits"], table["n_binary_parameters"], table["file_bytes"]) == (32, 0, None)
+
+
+def test_a_setting_that_torch_refuses_is_one_sentence(tmp_path: Path) -> None:
+    saved.save_config(tmp_path, TrainConfig(name="mine", model=ModelConfig()), {})
+    (tmp_path / "weights.safetensors").write_bytes(b"")
+    info = json.loads((tmp_path / "config.json").read_text())
+    info["model"]["embedding_dim"] = 12.5
+    (tmp_path / "config.json").write_text(json.dumps(info))
+    with pytest.raises(CheckpointError, match=r"config\.json' describes no network that can be built") as caught:
+        saved.load(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from bnas_face.errors import CheckpointError, ConfigError, DatasetError, TrainingError, UnknownNameError
 from bnas_face.models import saved
-from bnas_face.train import checkpoint, devices, loop, recipe
+from bnas_face.train import checkpoint, devices, loop, recipe, runs
 
 pytestmark = pytest.mark.usefixtures("patterns")
 
@@ -197,3 +197,49 @@ def test_norms_biases_and_slopes_never_decay(tiny):
     assert names == {"backbone.stem.0.weight", "backbone.embedding.weight", "head.weight"}
     n_learned = sum(p.requires_grad for p in learner.parameters())
     assert sum(len(g["params"]) for g in optimizer.param_groups) == n_learned
+
+
+def test_a_mistake_leaves_the_run_that_was_to_be_overwritten(tmp_path, tiny):
+    loop.train(tiny(epochs=1), tmp_path / "mine")
+    before = (tmp_path / "mine" / "weights.safetensors").read_bytes()
+    for mistake in ({"size_px": 96}, {"head": "arcfce"}, {"head": "softmax", "margin": 0.2}):
+        with pytest.raises((ConfigError, UnknownNameError)):
+            loop.train(tiny(**mistake), tmp_path / "mine")
+    assert (tmp_path / "mine" / "weights.safetensors").read_bytes() == before
+    loop.train(tiny(epochs=1, seed=1), tmp_path / "mine")
+    assert (tmp_path / "mine" / "weights.safetensors").read_bytes() != before
+
+
+def test_what_cannot_be_built_is_told_before_images_are_decoded(tmp_path, monkeypatch, tiny):
+    monkeypatch.setattr(loop, "prepare", lambda *_, **__: pytest.fail("images were decoded"))
+    with pytest.raises(ConfigError, match="has no margin"):
+        loop.train(tiny(head="softmax", margin=0.2), tmp_path / "mine")
+
+
+def test_two_processes_never_train_one_run(tmp_path, tiny):
+    with (
+        runs.only_one(tmp_path / "mine"),
+        pytest.raises(CheckpointError, match=r"Another process is training .*mine"),
+    ):
+        loop.train(tiny(), tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
+    loop.train(tiny(epochs=1), tmp_path / "mine")
+
+
+def test_a_run_killed_after_its_last_step_is_finished_without_its_log(tmp_path, tiny):
+    loop.train(tiny(epochs=1), tmp_path / "mine")
+    weights = (tmp_path / "mine" / "weights.safetensors").read_bytes()
+    (tmp_path / "mine" / "weights.safetensors").unlink()
+    (tmp_path / "mine" / "log.csv").unlink()
+    outcome = loop.train(tiny(epochs=1), tmp_path / "mine", resume=True)
+    assert (tmp_path / "mine" / "weights.safetensors").read_bytes() == weights
+    assert outcome.development_accuracy is not None
+
+
+def test_resuming_with_other_people_left_out_is_refused(tmp_path, monkeypatch, tiny):
+    with monkeypatch.context() as patch:
+        _kill_after(patch, 1)
+        with pytest.raises(Killed):
+            loop.train(tiny(checkpoint_minutes=0), tmp_path / "mine")
+    with pytest.raises(CheckpointError, match="begun on other images"):
+        loop.train(tiny(checkpoint_minutes=0, min_images=4, development_share=0.5), tmp_path / "mine", resume=True)

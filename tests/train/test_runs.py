@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from bnas_face.cli import cli
 from bnas_face.config import TrainConfig
 from bnas_face.errors import CheckpointError, ConfigError
 from bnas_face.models import saved
-from bnas_face.train import loop, runs
+from bnas_face.train import loop, runs, source
 
 
 def _unfinished(run_dir, config):
@@ -47,11 +48,14 @@ def test_a_finished_run_is_never_destroyed_unasked(tmp_path, resume, tiny):
 def test_overwrite_removes_an_earlier_run_but_no_other_folder(tmp_path, tiny):
     folder = _unfinished(tmp_path / "mine", tiny())
     runs.begin(tiny(), folder, resume=False, overwrite=True)
+    assert folder.exists(), "not before the new training is sure to begin"
+    runs.clear(folder)
     assert not folder.exists()
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"x")
-    with pytest.raises(CheckpointError, match=r"no run folder .* left alone"):
-        runs.begin(tiny(), tmp_path / "photos", resume=False, overwrite=True)
+    for overwrite in (True, False):
+        with pytest.raises(CheckpointError, match=r"no run folder .* left alone"):
+            runs.begin(tiny(), tmp_path / "photos", resume=False, overwrite=overwrite)
     assert (tmp_path / "photos" / "a.jpg").exists()
 
 
@@ -160,3 +164,17 @@ def test_every_setting_is_an_option(tiny):
     options = {name for option in cli.get_command(None, "train").params for name in option.opts}
     settings = {*TrainConfig.__dataclass_fields__, *type(tiny().model).__dataclass_fields__} - {"model"}
     assert {f"--{name.replace('_', '-')}" for name in settings} <= options
+
+
+@pytest.mark.parametrize(
+    ("dataset", "exclude", "expected"),
+    [
+        ("demo:60x8@64", (), ["demo_agedb", "demo_cfp", "demo_lfw"]),
+        ("lfw", ("cfp",), ["cfp_ff", "cfp_fp"]),
+        ("cfp", (), ["lfw"]),
+        ("folder:photos", (), ["lfw", "cfp_ff", "cfp_fp"]),
+    ],
+)
+def test_the_protocols_named_next_are_not_of_the_set_trained_on(dataset, exclude, expected, tiny):
+    found = source.protocols_for(replace(tiny(), dataset=dataset, exclude_names_of=exclude))
+    assert sorted(found) == sorted(expected)
