@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from bnas_face import __version__
+from bnas_face.cli import main
+from bnas_face.data import datasets
+from bnas_face.errors import BnasFaceError, ConfigError
 
 
 def bnasface(*arguments: str, **environment: str) -> tuple[int, str, str]:
@@ -96,7 +99,7 @@ def test_ls_gives_one_line_for_each_name(kind: str) -> None:
 def test_ls_of_something_unknown_lists_what_there_is() -> None:
     code, _, err = bnasface("ls", "protocol")
     assert code == 2
-    assert "protocols" in err and "datasets" in err
+    assert "Unknown kind 'protocol'. Did you mean 'protocols'?" in err and "datasets" in err
 
 
 def test_nothing_is_written_by_a_refused_command(tmp_path: Path) -> None:
@@ -104,3 +107,26 @@ def test_nothing_is_written_by_a_refused_command(tmp_path: Path) -> None:
     bnasface("train", "--dataset", "cassia", "--name", "x")
     bnasface("eval", "--protocol", "lwf")
     assert sorted(Path.cwd().rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "Interrupted. Run the same command again to go on (bnasface train: with --resume)."),
+        (OSError(28, "No space left on device", "x.bin"), 1, "Error: 'x.bin': No space left on device."),
+        (BnasFaceError("Two words."), 1, "Error: Two words."),
+        (ConfigError("Out of range."), 2, "Error: Out of range."),
+    ],
+)
+def test_whatever_ends_a_command_is_one_line_and_its_exit_code(
+    error: BaseException, code: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(name: str) -> None:
+        raise error
+
+    monkeypatch.setattr(datasets, "card", fails)
+    monkeypatch.setattr(sys, "argv", ["bnasface", "data", "where", "lfw"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == code
+    assert message in capsys.readouterr().err

@@ -16,7 +16,18 @@ from bnas_face import __version__, tables
 from bnas_face.errors import BnasFaceError
 
 
-class CommandTable(click.Group):
+class SuggestingGroup(click.Group):
+    """A group that answers a mistyped command with the nearest one."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """As click's, with a suggestion."""
+        known = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in known:
+            ctx.fail(f"No such command '{args[0]}'.{tables.suggest(args[0], known)} Known: {', '.join(known)}.")
+        return super().resolve_command(ctx, args)
+
+
+class CommandTable(SuggestingGroup):
     """A group whose commands are the modules of this folder; each defines ``command``."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -30,13 +41,6 @@ class CommandTable(click.Group):
         module = importlib.import_module(f"{__name__}.{cmd_name}")
         command: click.Command = module.command
         return command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """As click's, with a suggestion for a mistyped command."""
-        known = self.list_commands(ctx)
-        if args and not args[0].startswith("-") and args[0] not in known:
-            ctx.fail(f"No such command '{args[0]}'.{tables.suggest(args[0], known)} Known: {', '.join(known)}.")
-        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -57,10 +61,23 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; a user's mistake ends in one sentence and its exit code, never in a traceback."""
     try:
-        cli(prog_name="bnasface")
+        code = cli(prog_name="bnasface", standalone_mode=False)  # else click turns Ctrl-C into 'Aborted!'
     except BnasFaceError as error:
         click.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        click.echo("Interrupted. Run the same command again to go on.", err=True)
-        sys.exit(130)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except OSError as error:
+        click.echo(f"Error: {_sentence(error)}", err=True)
+        code = 1
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted. Run the same command again to go on (bnasface train: with --resume).", err=True)
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _sentence(error: OSError) -> str:
+    """A permission denied, a full disk, …: which file, and what the system says."""
+    where = f"'{error.filename}': " if error.filename else ""
+    return f"{where}{error.strerror or error}. Files that were complete are unchanged."

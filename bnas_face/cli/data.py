@@ -5,28 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
-from bnas_face import tables
+from bnas_face.cli import SuggestingGroup
 
 _PATH = click.Path(path_type=Path)
 _SHOWN_PROBLEMS = 50
 
 
-class _Suggesting(click.Group):
-    """A group that answers a typo with the nearest command."""
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """As click's, with a suggestion."""
-        known = self.list_commands(ctx)
-        if args and not args[0].startswith("-") and args[0] not in known:
-            ctx.fail(f"No such command '{args[0]}'.{tables.suggest(args[0], known)} Known: {', '.join(known)}.")
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=_Suggesting)
+@click.group(cls=SuggestingGroup)
 def command() -> None:
     """Datasets: where to get them, import and check them, look at them."""
 

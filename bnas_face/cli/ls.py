@@ -8,9 +8,12 @@ KINDS = ("protocols", "datasets", "backbones", "heads", "binarizers")
 
 
 @click.command("ls", short_help="List protocols, datasets, backbones, heads or binarizers.")
-@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("kind", metavar=f"{{{'|'.join(KINDS)}}}")
 def command(kind: str) -> None:
     """List what can be named: protocols, datasets, backbones, heads or binarizers, with one line each."""
+    from bnas_face import tables
+
+    tables.check_known("kind", kind, KINDS)
     rows = _rows(kind)
     width = max(len(name) for name, _ in rows)
     for name, line in rows:
