@@ -164,3 +164,20 @@ def test_a_file_name_that_is_no_utf8_is_refused_by_name(tmp_path: Path) -> None:
 def test_an_oblong_image_is_told_as_such() -> None:
     with pytest.raises(DatasetError, match=r"'a\.jpg' is 20×10 px; the images of a set are square"):
         folders.native_size(np.zeros((10, 20, 3), np.uint8), "a.jpg")
+
+
+@pytest.mark.parametrize("ending", [".tiff", ".gif", ".ppm"])
+def test_a_format_nobody_asked_for_is_not_decoded(ending: str) -> None:
+    content = bytes(cv2.imencode(ending, np.zeros((8, 8, 3), np.uint8))[1])
+    with pytest.raises(BrokenImageError, match=r"no known image format \(JPEG, PNG, BMP, WebP\)"):
+        encoded.decode(content, "a.jpg")
+
+
+@pytest.mark.parametrize("ending", [".bmp", ".webp"])
+def test_a_truncated_image_is_told_by_us_alone(ending: str, capfd: pytest.CaptureFixture[str]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    content = bytes(cv2.imencode(ending, pixels)[1])
+    assert encoded.decode(content, "a").shape == (32, 32, 3)
+    with pytest.raises(BrokenImageError, match="damaged or of no known image format"):
+        encoded.decode(content[:-100], "a")
+    assert capfd.readouterr().err == ""

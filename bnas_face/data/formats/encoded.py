@@ -14,6 +14,8 @@ from bnas_face.errors import BrokenImageError
 MAX_PIXELS = 1 << 26
 """Images of more pixels (64 Mpx) are refused before memory is asked for: no face image is that large."""
 
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # damage is told once, by us
+
 _JPEG = b"\xff\xd8"
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -76,6 +78,8 @@ def _problem(content: bytes) -> str | None:
         return _jpeg_problem(content)
     if content.startswith(_PNG):
         return _png_problem(content)
+    if suffix(content) == ".img":  # OpenCV knows many formats more, none of them a face set's
+        return f"its {len(content)} bytes are damaged or of no known image format (JPEG, PNG, BMP, WebP)"
     return None
 
 
