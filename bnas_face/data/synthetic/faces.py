@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -78,9 +80,36 @@ def rendered(
     )
 
 
+def _in_threads(
+    work: Callable[[NDArray[np.int64]], NDArray[np.uint8]], parts: list[NDArray[np.int64]]
+) -> list[NDArray[np.uint8]]:
+    """Do each part in a thread of its own, each with one intra-op thread; the caller keeps its number of threads.
+
+    The renderer's operations are too small to be split, but two batches side by side are nearly twice as fast.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1:
+        return [work(part) for part in parts]
+    ready = threading.Barrier(len(parts) + 1)
+
+    def alone(part: NDArray[np.int64]) -> NDArray[np.uint8]:
+        torch.set_num_threads(1)  # of this thread, but also the default of threads to come: hence the barrier
+        ready.wait()
+        return work(part)
+
+    with ThreadPoolExecutor(len(parts), "render") as pool:
+        done = [pool.submit(alone, part) for part in parts]
+        ready.wait()
+        torch.set_num_threads(threads)
+        return [future.result() for future in done]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RenderedReader:
-    """Reads images by rendering their identities whole; safe to call from several threads, and picklable."""
+    """Reads images by rendering their identities whole, on as many threads as torch may use.
+
+    Safe to call from several threads, and picklable.
+    """
 
     people: Integers
     groups: tuple[Group, ...]
@@ -132,16 +161,21 @@ class RenderedReader:
         missing = np.array([row for row in rows if int(row) not in self._kept], np.int64)
         if not len(missing):
             return
+        threads = min(torch.get_num_threads() if self.device == "cpu" else 1, len(missing))
+        parts = np.array_split(missing, threads)
+        for part, images in zip(parts, _in_threads(self._rendered, parts), strict=True):
+            for row, pictures in zip(part, images, strict=True):
+                self._kept[int(row)] = pictures.copy()
+
+    def _rendered(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """All images of these identities, (identities, images of each, size, size, 3)."""
         per = self.per_identity
-        people = identity.draw(self.seed, self.people[missing]).to(self.device)
-        which = torch.from_numpy(np.repeat(np.arange(len(missing)), per))
-        drawn = self.drawn((missing[:, None] * per + np.arange(per)).ravel())
+        people = identity.draw(self.seed, self.people[rows]).to(self.device)
+        which = torch.from_numpy(np.repeat(np.arange(len(rows)), per))
+        drawn = self.drawn((rows[:, None] * per + np.arange(per)).ravel())
         with torch.inference_mode():
             images = render.render(people, which, drawn, self.size_px, self.device)
-        for row, pictures in zip(
-            missing, images.cpu().numpy().reshape(len(missing), per, *images.shape[1:]), strict=True
-        ):
-            self._kept[int(row)] = pictures
+        return np.asarray(images.cpu().numpy().reshape(len(rows), per, *images.shape[1:]))
 
     def _forget(self) -> None:
         bytes_each = self.per_identity * self.size_px**2 * 3

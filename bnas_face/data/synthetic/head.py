@@ -15,6 +15,10 @@ LANDMARKS_MM = ((-31.5, 1.0), (31.5, 1.0), (0.0, 39.0), (-26.0, 72.0), (26.0, 72
 """Eye centres, tip of the nose, corners of the mouth: (x, y) on the template's front."""
 
 
+_PEOPLE_PER_PRODUCT = 8
+"""Matrix products always have this many rows (padded): they round differently with another number."""
+
+
 @dataclass(frozen=True)
 class HeadModel:
     """Template and modes on one device. The rows of the skin come first, those of the shell after.
@@ -43,7 +47,11 @@ class HeadModel:
 
     def people(self, shape: Tensor) -> Tensor:
         """Neutral heads from identity coefficients (n, n_identity_modes): mm, float32 (n, 3 · rows · columns)."""
-        return torch.addmm(self.template, shape, self.basis[: shape.shape[1]])
+        basis = self.basis[: shape.shape[1]]
+        rows = torch.zeros(-len(shape) % _PEOPLE_PER_PRODUCT + len(shape), shape.shape[1], device=shape.device)
+        rows[: len(shape)] = shape
+        parts = [torch.addmm(self.template, part, basis) for part in rows.split(_PEOPLE_PER_PRODUCT)]
+        return torch.cat(parts)[: len(shape)]
 
     def positions(self, neutral: Tensor, coefficients: Tensor) -> Tensor:
         """Neutral heads (batch, 3 · rows · columns) moved by the other modes: (batch, 3, rows · columns)."""

@@ -54,7 +54,7 @@ def rasterise(x_px: Tensor, y_px: Tensor, depth: Tensor, visible: Tensor, two_si
         raise ValueError(f"{rows}×{columns} points do not fit {_POINT_BITS} bits")
     x_u, x_v = _slopes(x_px)
     y_u, y_v = _slopes(y_px)
-    area = x_u * y_v - x_v * y_u
+    area = (x_u * y_v).addcmul_(x_v, y_u, value=-1)
     keys = _splat(x_px, y_px, depth, visible & (area > (1e-3 - 1e4 * two_sided)), size_px)
     filled, covered = _fill(keys)
     point = filled & (2**_POINT_BITS - 1)
@@ -63,15 +63,15 @@ def rasterise(x_px: Tensor, y_px: Tensor, depth: Tensor, visible: Tensor, two_si
     planes = (x_px, y_px, x_u, x_v, y_u, y_v, area)
     at_x, at_y, x_u, x_v, y_u, y_v, area = (p.reshape(-1).index_select(0, place).view(point.shape) for p in planes)
     centre = torch.arange(size_px, device=x_px.device, dtype=torch.float32) + 0.5
-    dx, dy = centre - at_x, centre[:, None] - at_y
-    inverse = 1 / (area.abs().clamp(min=1e-2) * torch.sign(area + 1e-9))
-    across = ((dx * y_v - dy * x_v) * inverse).clamp(-1.5, 1.5)
-    down = ((dy * x_u - dx * y_u) * inverse).clamp(-1.5, 1.5)
-    row = torch.floor((point + 0.5) * (1 / columns))
+    dx, dy = torch.sub(centre, at_x, out=at_x), torch.sub(centre[:, None], at_y, out=at_y)
+    inverse = area.abs().clamp_(min=1e-2).copysign_(area).reciprocal_()
+    y_v.mul_(dx).addcmul_(dy, x_v, value=-1).mul_(inverse).clamp_(-1.5, 1.5)
+    x_u.mul_(dy).addcmul_(dx, y_u, value=-1).mul_(inverse).clamp_(-1.5, 1.5)
+    row = (point * (1 / columns)).add_(0.5 / columns).floor_()
     return Hits(
-        row=(row + down).clamp(0, rows - 1),
-        column=(point - row * columns + across).clamp(0, columns - 1),
-        depth=((filled >> _POINT_BITS) * (1 / _DEPTH_STEPS) - 0.5) * DEPTH_RANGE_MM,
+        row=(row + x_u).clamp_(0, rows - 1),
+        column=y_v.add_(point).sub_(row, alpha=columns).clamp_(0, columns - 1),
+        depth=(filled >> _POINT_BITS) * (DEPTH_RANGE_MM / _DEPTH_STEPS) - 0.5 * DEPTH_RANGE_MM,
         coverage=_coverage(covered),
     )
 
@@ -91,16 +91,17 @@ def _slopes(values: Tensor) -> tuple[Tensor, Tensor]:
 
 def _splat(x_px: Tensor, y_px: Tensor, depth: Tensor, visible: Tensor, size_px: int) -> Tensor:
     """The nearest point's key per pixel, int32 (batch, size, size); 0 where there is none."""
-    batch, nowhere = len(x_px), size_px * size_px
-    inside = visible & (x_px >= 0) & (x_px < size_px) & (y_px >= 0) & (y_px < size_px)
-    pixel = y_px.clamp(0, size_px - 1).to(torch.int32) * size_px + x_px.clamp(0, size_px - 1).to(torch.int32)
-    pixel = (pixel - nowhere) * inside + nowhere
-    steps = ((depth / DEPTH_RANGE_MM + 0.5) * _DEPTH_STEPS).clamp(1, _DEPTH_STEPS).to(torch.int32)
-    number = torch.arange(x_px[0].numel(), device=pixel.device, dtype=torch.int32)
-    keys = (steps.view(batch, -1) << _POINT_BITS) | number
-    buffer = torch.zeros(batch, nowhere + 1, dtype=torch.int32, device=pixel.device)
-    buffer.scatter_reduce_(1, pixel.view(batch, -1).long(), keys, "amax")
-    return buffer[:, :-1].view(batch, size_px, size_px)
+    batch, wide = len(x_px), size_px + 2  # a border of one pixel takes what lies outside
+    pixel = (y_px + 1).clamp_(0, size_px + 1).to(torch.int64).mul_(wide)
+    pixel += (x_px + 1).clamp_(0, size_px + 1).to(torch.int64)
+    scale = _DEPTH_STEPS / DEPTH_RANGE_MM
+    keys = (depth * scale).add_(0.5 * _DEPTH_STEPS).clamp_(1, _DEPTH_STEPS).to(torch.int32)
+    keys = keys.bitwise_left_shift_(_POINT_BITS).view(batch, -1)
+    keys |= torch.arange(keys.shape[1], device=keys.device, dtype=torch.int32)
+    keys *= visible.view(batch, -1)
+    buffer = torch.zeros(batch, wide * wide, dtype=torch.int32, device=pixel.device)
+    buffer.scatter_reduce_(1, pixel.view(batch, -1), keys, "amax")
+    return buffer.view(batch, wide, wide)[:, 1:-1, 1:-1].contiguous()
 
 
 def _fill(keys: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,14 +113,14 @@ def _fill(keys: Tensor) -> tuple[Tensor, Tensor]:
     """
     far = int(_PINHOLE_MM / DEPTH_RANGE_MM * _DEPTH_STEPS) << _POINT_BITS
     for reach in (2, 1):
-        bridge = _bridge(keys, reach)
-        keys = keys + (bridge - keys) * (bridge - keys > far)
+        nearer = _bridge(keys, reach).sub_(keys)
+        keys = keys + nearer.mul_(nearer > far)
     covered = keys
     for _ in range(2):
         p = torch.nn.functional.pad(keys, (1, 1, 1, 1))
         wide = torch.maximum(torch.maximum(p[..., :-2], p[..., 2:]), p[..., 1:-1])
         near = torch.maximum(torch.maximum(wide[:, :-2], wide[:, 2:]), wide[:, 1:-1])
-        keys = keys + near * (keys == 0)
+        keys = torch.where(keys == 0, near, keys)
     return keys, covered
 
 

@@ -12,6 +12,9 @@ from bnas_face.data.synthetic import surface
 from bnas_face.data.synthetic.identity import Identities
 
 TEXELS = 160
+FINE = 2
+"""Textures are painted at `TEXELS` and stored this much finer, so that the nearest texel is good enough to read."""
+
 CHANNELS = ("red", "green", "blue", "brow", "beard", "hairline", "wrinkle", "occlusion", "x", "y")
 """Albedo (linear), opacity of brow and beard, 1/20 mm inside the hairline, lines of age, ambient occlusion, and where
 on the template the texel lies (mm)."""
@@ -21,7 +24,10 @@ Maps = dict[str, Tensor]
 
 
 def paint(people: Identities) -> Tensor:
-    """Textures: float32 (1 + n, len(CHANNELS), TEXELS, TEXELS); the first is the shell's, which all n people share."""
+    """Textures: float32 (1 + n, len(CHANNELS), FINE · TEXELS, FINE · TEXELS); the first is the shell's, for all people.
+
+    Texel k of a side lies at k · (TEXELS − 1) / (FINE · TEXELS − 1) of the grid that was painted.
+    """
     device = str(people.shape.device)
     still = _still(device)
     a = {name: value[:, None, None] for name, value in people.appearance.items()}
@@ -39,7 +45,8 @@ def paint(people: Identities) -> Tensor:
     skins[0] = _shell_texture(device)
     for k, plane in enumerate(planes):
         skins[1:, k] = plane
-    return skins
+    side = FINE * TEXELS
+    return torch.nn.functional.interpolate(skins, size=(side, side), mode="bilinear", align_corners=True)
 
 
 def skin_colour(tone: Tensor) -> Tensor:
@@ -64,11 +71,14 @@ def step(value: Tensor, soft: float = 1.0) -> Tensor:
 
 @functools.lru_cache(maxsize=4)
 def _shell_texture(device: str) -> Tensor:
-    """Only the places on the template; its last rows are not used."""
+    """Only the places on the template."""
     sheet = surface.shell(surface.SHELL_ROWS, TEXELS)
     planes = torch.zeros(len(CHANNELS), TEXELS, TEXELS)
     for name in ("x", "y"):
-        planes[CHANNELS.index(name), : surface.SHELL_ROWS] = torch.from_numpy(getattr(sheet, name))
+        places = torch.from_numpy(getattr(sheet, name))
+        planes[CHANNELS.index(name)] = torch.nn.functional.interpolate(
+            places[None, None], size=(TEXELS, TEXELS), mode="bilinear", align_corners=True
+        )[0, 0]
     planes[CHANNELS.index("occlusion")] = 1.0
     return planes.to(device)
 
