@@ -39,6 +39,26 @@ def test_an_image_is_the_same_rendered_singly_and_with_others() -> None:
     torch.testing.assert_close(single[0], together[-1], rtol=0, atol=0)
 
 
+def test_threads_and_company_change_neither_the_pictures_nor_the_callers_setting() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = small(5, 2).read(np.arange(10))
+        torch.set_num_threads(3)
+        three = small(5, 2).read(np.arange(10))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(three, one)
+
+
+def test_a_neutral_head_is_the_same_alone_and_among_others() -> None:
+    model, shape = head.load("cpu"), identity.draw(4, np.arange(11)).shape
+    together = model.people(shape)
+    for number in range(11):
+        torch.testing.assert_close(model.people(shape[number : number + 1])[0], together[number], rtol=0, atol=0)
+
+
 def test_pictures_are_uint8_rgb_of_the_asked_size() -> None:
     for size_px in faces.SIZES_PX:
         images = small(1, 2, size_px).read(np.array([1]))

@@ -50,7 +50,10 @@ class HeadModel:
         basis = self.basis[: shape.shape[1]]
         rows = torch.zeros(-len(shape) % _PEOPLE_PER_PRODUCT + len(shape), shape.shape[1], device=shape.device)
         rows[: len(shape)] = shape
-        parts = [torch.addmm(self.template, part, basis) for part in rows.split(_PEOPLE_PER_PRODUCT)]
+        parts = [
+            torch.addmm(self.template, rows[start : start + _PEOPLE_PER_PRODUCT], basis)
+            for start in range(0, len(rows), _PEOPLE_PER_PRODUCT)
+        ]
         return torch.cat(parts)[: len(shape)]
 
     def positions(self, neutral: Tensor, coefficients: Tensor) -> Tensor:

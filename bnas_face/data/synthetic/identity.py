@@ -57,7 +57,7 @@ class Identities:
         """The people at the positions `index`, int64 (m,)."""
         return Identities(
             self.shape[index],
-            {name: value[index] for name, value in self.appearance.items()},
+            dict(zip(self.appearance, torch.stack(list(self.appearance.values()))[:, index].unbind(0), strict=True)),
             self.style[index],
             self.moles[index],
         )

@@ -144,14 +144,15 @@ def _bridge(keys: Tensor, reach: int) -> Tensor:
 
 def _coverage(keys: Tensor) -> Tensor:
     """Soft silhouette: the mask with its small holes closed, smoothed over 3×3 pixels."""
-    mask = _both_ways((keys > 0).float(), torch.maximum)
-    mask = _both_ways(_both_ways(mask, torch.maximum), torch.minimum)
-    mask = _both_ways(mask, torch.minimum)
-    return ((_both_ways(mask, torch.add) * (1 / 9) - 0.17) * 1.5).clamp(0, 1)
+    mask = keys > 0
+    for join, border in ((torch.bitwise_or, 0.0), (torch.bitwise_and, 1.0)):
+        for _ in range(2):
+            mask = _both_ways(torch.nn.functional.pad(mask, (1, 1, 1, 1), value=border), join)
+    padded = torch.nn.functional.pad(mask.float()[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
+    return _both_ways(padded, torch.add).mul_(1.5 / 9).sub_(0.17 * 1.5).clamp_(0, 1)
 
 
-def _both_ways(mask: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Join each pixel with its 3×3 neighbours; the border repeats."""
-    padded = torch.nn.functional.pad(mask[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
+def _both_ways(padded: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Join each pixel with its 3×3 neighbours; the border of one pixel goes."""
     wide = join(join(padded[..., :-2], padded[..., 2:]), padded[..., 1:-1])
     return join(join(wide[:, :-2], wide[:, 2:]), wide[:, 1:-1])

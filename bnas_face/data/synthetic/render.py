@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,13 +55,14 @@ def render(people: Identities, which: Tensor, drawn: Drawn, size_px: int, device
     -------
     Tensor of uint8, shape (n, size_px, size_px, 3)
     """
-    n = {name: torch.as_tensor(value, dtype=torch.float32).to(device) for name, value in drawn.items()}
+    n = tuple(drawn)
+    table = torch.from_numpy(np.stack([np.asarray(drawn[name], np.float32) for name in n])).to(device)
     cast = Cast(people, head.load(str(people.shape.device)).people(people.shape), texture.paint(people))
     which = which.to(device)
     out = torch.empty(len(which), size_px, size_px, 3, dtype=torch.uint8, device=device)
     for start in range(0, len(which), BATCH):
         places = torch.arange(start, start + BATCH, device=device).clamp(max=len(which) - 1)
-        part = {name: value[places] for name, value in n.items()}
+        part = dict(zip(n, table.index_select(1, places).unbind(0), strict=True))
         images = _render_batch(cast, which[places], part, size_px)
         out[start : start + BATCH] = images[: len(which) - start]
     return out
@@ -113,13 +115,17 @@ def _render_batch(cast: Cast, person: Tensor, n: dict[str, Tensor], size_px: int
     depth = camera_points[:, 2].view(shape)
     hits = raster.rasterise(x_px.view(shape), y_px.view(shape), depth, keep, model.is_shell, size_px)
     planes = _sample(cast.skins, person, camera_points.view(len(points), 3, *shape[1:]), hits)
-    a = {name: value[:, None, None] for name, value in shading.appearance(people).items()}
-    m = {name: value[:, None, None] for name, value in n.items()} | {"age_over": _over(n)[:, None, None]}
+    a, m = _planes(shading.appearance(people)), _planes(n | {"age_over": _over(n)})
     colour = shading.shade(planes, a, m)
     scene = background.draw(n, size_px)
     scene = scene + (colour.movedim(0, 1) - scene) * hits.coverage[:, None]
     scene = accessories.add(scene, view, hits, n, size_px)
     return camera.photograph(scene, n)
+
+
+def _planes(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Numbers per image, (batch,) each, ready to meet planes: (batch, 1, 1) each."""
+    return dict(zip(values, torch.stack(list(values.values()))[..., None, None].unbind(0), strict=True))
 
 
 def _over(n: dict[str, Tensor]) -> Tensor:
@@ -166,15 +172,14 @@ def _project(
 ) -> tuple[View, Tensor, Tensor, Tensor]:
     """Turn heads, see them in perspective, and place them by the 5-point similarity with jittered landmarks."""
     rotation = _rotation(n["yaw_deg"], n["pitch_deg"], n["roll_deg"])
-    seen = rotation @ points
     distance = n["distance_mm"].clamp(min=450)[:, None]
-    near = distance / (distance - seen[:, 2])
-    flat_x, flat_y = seen[:, 0] * near, seen[:, 1] * near
+    marks = rotation @ points[:, :, model.landmarks]
+    near = distance / (distance - marks[:, 2])
+    mark_x, mark_y = marks[:, 0] * near, marks[:, 1] * near
     unit = size_px / 112
     jitter = torch.stack([n[f"jitter{k}"] for k in range(10)], 1)
     target = torch.tensor(TEMPLATE_PX, device=points.device)
     goal_x, goal_y = target[:, 0] + jitter[:, :5], target[:, 1] + jitter[:, 5:]
-    mark_x, mark_y = flat_x[:, model.landmarks], flat_y[:, model.landmarks]
     centre_x, centre_y = mark_x.mean(1, keepdim=True), mark_y.mean(1, keepdim=True)
     at_x, at_y = goal_x.mean(1, keepdim=True), goal_y.mean(1, keepdim=True)
     p_x, p_y, q_x, q_y = mark_x - centre_x, mark_y - centre_y, goal_x - at_x, goal_y - at_y
@@ -185,7 +190,11 @@ def _project(
     move_x = at_x * unit - (turn_x * centre_x - turn_y * centre_y)
     move_y = at_y * unit - (turn_y * centre_x + turn_x * centre_y)
     view = View(rotation, turn_x, turn_y, move_x, move_y, distance)
-    return view, seen, turn_x * flat_x - turn_y * flat_y + move_x, turn_y * flat_x + turn_x * flat_y + move_y
+    turned_x = turn_x * rotation[:, 0] - turn_y * rotation[:, 1]
+    turned_y = turn_y * rotation[:, 0] + turn_x * rotation[:, 1]
+    seen = torch.cat([rotation, torch.stack([turned_x, turned_y], 1)], 1) @ points
+    near = (distance - seen[:, 2]).reciprocal_().mul_(distance)
+    return view, seen[:, :3], torch.addcmul(move_x, seen[:, 3], near), torch.addcmul(move_y, seen[:, 4], near)
 
 
 def _rotation(yaw_deg: Tensor, pitch_deg: Tensor, roll_deg: Tensor) -> Tensor:
@@ -228,21 +237,30 @@ def _sample(skins: Tensor, person: Tensor, points: Tensor, hits: raster.Hits) ->
     shell = (hits.row > surface.ROWS - 1.5).float()
     inside = shell * (nz < 0)
     unit = (nx * nx).addcmul_(ny, ny).addcmul_(nz, nz).add_(1e-9).rsqrt_().mul_(1 - 2 * inside)
-    side = texture.FINE * texture.TEXELS
-    row = (hits.row - shell * surface.ROWS).clamp_(min=0)
-    row *= (side - 1) / (surface.ROWS - 1) + shell * ((side - 1) * (1 / (surface.SHELL_ROWS - 1) - 1 / (surface.ROWS - 1)))
-    texel = row.add_(0.5).floor_().clamp_(max=side - 1).mul_(side)  # exact: whole numbers below 2²⁴
-    texel += (hits.column * ((side - 1) / (n_columns - 1))).add_(0.5).floor_()
-    base = (person[:, None, None] + 1) * skins[0].numel() * (shell == 0)
-    nearest = base.add_(texel.to(torch.int64)).view(-1)
-    flat = skins.view(-1)
-    seen = {
-        name: flat[k * side**2 :].index_select(0, nearest).view(shell.shape) for k, name in enumerate(texture.CHANNELS)
-    }
+    seen = _textures(skins, person, hits, shell)
     share = hits.column * (2 / (n_columns - 1)) - 1
     azimuth = share * (math.pi * surface.FRONT_FOCUS + math.pi * (1 - surface.FRONT_FOCUS) * share * share)
     seen |= {"azimuth": azimuth, "shell": shell, "inside": inside}
     return seen | {"nx": nx * unit, "ny": ny * unit, "nz": nz * unit}
+
+
+def _textures(skins: Tensor, person: Tensor, hits: raster.Hits, shell: Tensor) -> dict[str, Tensor]:
+    """The nearest texel of each pixel, in the planes of its person and in those that all share."""
+    side = texture.FINE * texture.TEXELS
+    per_row, per_shell_row = ((side - 1) / (rows - 1) for rows in (surface.ROWS, surface.SHELL_ROWS))
+    row = (hits.row - shell * surface.ROWS).clamp_(min=0).mul_(per_row + shell * (per_shell_row - per_row))
+    texel = row.add_(0.5).floor_().clamp_(max=side - 1).mul_(side)  # exact: whole numbers below 2²⁴
+    texel += (hits.column * ((side - 1) / (surface.COLUMNS - 1))).add_(0.5).floor_()
+    nearest = texel.to(torch.int64)
+    seen = _texels(texture.CHANNELS, skins, nearest + person[:, None, None] * skins[0].numel())
+    common = texture.shared(str(person.device))
+    return seen | _texels(texture.SHARED, common, nearest.add_((shell * common[0].numel()).to(torch.int64)))
+
+
+def _texels(names: tuple[str, ...], table: Tensor, place: Tensor) -> dict[str, Tensor]:
+    """Planes of a table (n, len(names), side, side) at `place` (batch, h, w), given as for the first plane."""
+    flat, size = table.view(-1), table[0, 0].numel()
+    return {name: flat[k * size :].index_select(0, place.view(-1)).view(place.shape) for k, name in enumerate(names)}
 
 
 def _normals(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -45,12 +45,10 @@ def shade(p: Planes, a: Planes, m: Planes) -> Tensor:
     """Light on skin, hair and hat: linear RGB (3, batch, h, w)."""
     hair = _hair_colour(p, a, m)
     skin, shine, sparkle = _skin_colour(p, hair, a, m)
-    is_hat = p["shell"] * m["hat"] * step(hat_line(p["azimuth"].abs()) - p["y"], 2.0)
-    weave = 0.85 + 0.15 * torch.sin(p["azimuth"] * 70) * (m["hat_kind"] <= 0.5)
-    fabric = torch.stack([(0.02 + 0.6 * m[f"hat_{c}"] ** 2) * weave for c in "rgb"])
-    hair += (fabric - hair) * is_hat
+    gleam = p["shell"] * 0.10
+    _put_on_hats(hair, gleam, p, m)
     albedo = skin.lerp_(hair, p["shell"])
-    shine = shine + (0.10 * (1 - is_hat) - shine) * p["shell"]
+    shine = shine.addcmul_(shine, p["shell"], value=-1).add_(gleam)
     facing = p["nx"] * m["light_x"] + p["ny"] * m["light_y"] + p["nz"] * m["light_z"]
     half = (facing + p["nz"]) * torch.rsqrt(2 + 2 * m["light_z"])
     gloss = half.clamp(min=0) ** 2
@@ -68,13 +66,25 @@ def shade(p: Planes, a: Planes, m: Planes) -> Tensor:
     return albedo
 
 
+def _put_on_hats(hair: Tensor, gleam: Tensor, p: Planes, m: Planes) -> None:
+    """Colour the shell above the rim of a hat, in place, in the images that have one."""
+    worn = torch.nonzero(m["hat"].view(-1) > 0)[:, 0]
+    if not len(worn):
+        return
+    azimuth, y = p["azimuth"][worn], p["y"][worn]
+    is_hat = p["shell"][worn] * m["hat"][worn] * step(hat_line(azimuth.abs()) - y, 2.0)
+    weave = 0.85 + 0.15 * torch.sin(azimuth * 70) * (m["hat_kind"][worn] <= 0.5)
+    for channel, name in zip(hair, ("hat_r", "hat_g", "hat_b"), strict=True):
+        bare = channel[worn]
+        channel[worn] = bare + ((0.02 + 0.6 * m[name][worn] ** 2) * weave - bare) * is_hat
+    gleam[worn] *= 1 - is_hat
+
+
 def _hair_colour(p: Planes, a: Planes, m: Planes) -> Tensor:
     """Hair with strands, greying with age: (3, batch, h, w)."""
     grey = ((m["age_years"] - 38 - 22 * (1 - a["greying"])) / 28).clamp(0, 0.92)
-    waves = torch.sin(p["y"] * 0.09 + 5 * p["azimuth"])
-    strand = torch.sin(p["azimuth"] * 47 + 2.5 * waves) + torch.sin(p["azimuth"] * 83 - 1.5 * waves)
-    strand = 1 + 0.17 * strand + 0.10 * torch.sin(p["azimuth"] * 19 + waves)
-    return torch.stack([(a[f"hair_{c}"] * (1 - grey) + 0.42 * grey) * strand for c in "rgb"])
+    colour = torch.stack([a[f"hair_{c}"] * (1 - grey) + 0.42 * grey for c in "rgb"])
+    return colour * p["strand"]
 
 
 def _skin_colour(p: Planes, hair: Tensor, a: Planes, m: Planes) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,16 +15,18 @@ TEXELS = 160
 FINE = 2
 """Textures are painted at `TEXELS` and stored this much finer, so that the nearest texel is good enough to read."""
 
-CHANNELS = ("red", "green", "blue", "brow", "beard", "hairline", "wrinkle", "occlusion", "x", "y")
-"""Albedo (linear), opacity of brow and beard, 1/20 mm inside the hairline, lines of age, ambient occlusion, and where
-on the template the texel lies (mm)."""
+CHANNELS = ("red", "green", "blue", "brow", "beard", "hairline", "wrinkle")
+"""Each person's own: albedo (linear), opacity of brow and beard, 1/20 mm inside the hairline, lines of age."""
+
+SHARED = ("occlusion", "x", "y", "strand")
+"""The same for all: ambient occlusion, where on the template the texel lies (mm), light and dark strands of hair."""
 
 _SKIN_SRGB = ((245, 203, 174), (234, 186, 150), (213, 158, 118), (180, 124, 87), (134, 87, 59), (80, 52, 38))
 Maps = dict[str, Tensor]
 
 
 def paint(people: Identities) -> Tensor:
-    """Textures: float32 (1 + n, len(CHANNELS), FINE · TEXELS, FINE · TEXELS); the first is the shell's, for all people.
+    """Textures of the skin: float32 (n, len(CHANNELS), FINE · TEXELS, FINE · TEXELS).
 
     Texel k of a side lies at k · (TEXELS − 1) / (FINE · TEXELS − 1) of the grid that was painted.
     """
@@ -39,12 +41,10 @@ def paint(people: Identities) -> Tensor:
         _beard(still, a),
         (_hairline(still, a) * (1 / 20) + 0.12 * pores).clamp(-3, 3),
         (still["wrinkle"] * (1 + 0.45 * _shifted(noise[1], people, 2))).clamp(0, 1.3),
-        *(still[name] for name in ("occlusion", "x", "y")),
     ]
-    skins = torch.empty(1 + len(people), len(CHANNELS), TEXELS, TEXELS, device=device)
-    skins[0] = _shell_texture(device)
+    skins = torch.empty(len(people), len(CHANNELS), TEXELS, TEXELS, device=device)
     for k, plane in enumerate(planes):
-        skins[1:, k] = plane
+        skins[:, k] = plane
     side = FINE * TEXELS
     return torch.nn.functional.interpolate(skins, size=(side, side), mode="bilinear", align_corners=True)
 
@@ -70,17 +70,28 @@ def step(value: Tensor, soft: float = 1.0) -> Tensor:
 
 
 @functools.lru_cache(maxsize=4)
-def _shell_texture(device: str) -> Tensor:
-    """Only the places on the template."""
-    sheet = surface.shell(surface.SHELL_ROWS, TEXELS)
-    planes = torch.zeros(len(CHANNELS), TEXELS, TEXELS)
-    for name in ("x", "y"):
-        places = torch.from_numpy(getattr(sheet, name))
-        planes[CHANNELS.index(name)] = torch.nn.functional.interpolate(
-            places[None, None], size=(TEXELS, TEXELS), mode="bilinear", align_corners=True
-        )[0, 0]
-    planes[CHANNELS.index("occlusion")] = 1.0
-    return planes.to(device)
+def shared(device: str) -> Tensor:
+    """Textures that all people share, of skin and shell: float32 (2, len(SHARED), FINE · TEXELS, FINE · TEXELS)."""
+    side = FINE * TEXELS
+    sheets = (surface.skin(TEXELS, TEXELS), surface.shell(surface.SHELL_ROWS, TEXELS))
+    tables = []
+    for number, sheet in enumerate(sheets):
+        x, y = (torch.from_numpy(np.ascontiguousarray(p, np.float32)) for p in (sheet.x, sheet.y))
+        sky = torch.ones_like(x) if number else _still("cpu")["occlusion"]
+        fine = torch.nn.functional.interpolate(
+            torch.stack([sky, x, y])[None], size=(side, side), mode="bilinear", align_corners=True
+        )[0]
+        share = torch.linspace(-1, 1, side)
+        azimuth = torch.pi * share * (surface.FRONT_FOCUS + (1 - surface.FRONT_FOCUS) * share * share)
+        tables.append(torch.cat([fine, _strands(azimuth, fine[2])[None]]))
+    return torch.stack(tables).to(device)
+
+
+def _strands(azimuth: Tensor, y: Tensor) -> Tensor:
+    """Brightness of hair, around 1."""
+    waves = torch.sin(y * 0.09 + 5 * azimuth)
+    strand = torch.sin(azimuth * 47 + 2.5 * waves) + torch.sin(azimuth * 83 - 1.5 * waves)
+    return 1 + 0.17 * strand + 0.10 * torch.sin(azimuth * 19 + waves)
 
 
 @functools.lru_cache(maxsize=4)
