@@ -25,6 +25,8 @@ KEPT_BYTES = 1 << 29
 """Rendered pictures kept in memory per set; the longest unused identities go first."""
 
 _IDENTITIES_PER_PASS = 32
+_IMAGES_PER_PART = 80
+"""What a thread renders at a time, about: few enough that memory is used again instead of given back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,26 +83,26 @@ def rendered(
 
 
 def _in_threads(
-    work: Callable[[NDArray[np.int64]], NDArray[np.uint8]], parts: list[NDArray[np.int64]]
+    work: Callable[[NDArray[np.int64]], NDArray[np.uint8]], parts: list[NDArray[np.int64]], threads: int
 ) -> list[NDArray[np.uint8]]:
-    """Do each part in a thread of its own, each with one intra-op thread; the caller keeps its number of threads.
+    """Do the parts (at least as many as threads) in threads of one intra-op thread each.
 
-    The renderer's operations are too small to be split, but two batches side by side are nearly twice as fast.
+    The renderer's operations are too small to be split; whole batches side by side use the cores better. The caller
+    keeps its number of intra-op threads.
     """
-    threads = torch.get_num_threads()
-    if threads == 1:
+    before = torch.get_num_threads()
+    if before == 1:
         return [work(part) for part in parts]
-    ready = threading.Barrier(len(parts) + 1)
+    ready = threading.Barrier(threads + 1)
 
-    def alone(part: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def begin() -> None:
         torch.set_num_threads(1)  # of this thread, but also the default of threads to come: hence the barrier
         ready.wait()
-        return work(part)
 
-    with ThreadPoolExecutor(len(parts), "render") as pool:
-        done = [pool.submit(alone, part) for part in parts]
+    with ThreadPoolExecutor(threads, "render", initializer=begin) as pool:
+        done = [pool.submit(work, part) for part in parts]
         ready.wait()
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
         return [future.result() for future in done]
 
 
@@ -162,8 +164,9 @@ class RenderedReader:
         if not len(missing):
             return
         threads = min(torch.get_num_threads() if self.device == "cpu" else 1, len(missing))
-        parts = np.array_split(missing, threads)
-        for part, images in zip(parts, _in_threads(self._rendered, parts), strict=True):
+        n_parts = max(threads, round(len(missing) * self.per_identity / _IMAGES_PER_PART))
+        parts = np.array_split(missing, min(n_parts, len(missing)))
+        for part, images in zip(parts, _in_threads(self._rendered, parts, threads), strict=True):
             for row, pictures in zip(part, images, strict=True):
                 self._kept[int(row)] = pictures.copy()
 
