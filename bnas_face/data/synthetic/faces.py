@@ -96,6 +96,7 @@ def _in_threads(
     ready = threading.Barrier(threads + 1)
 
     def begin() -> None:
+        torch.get_num_threads()  # a thread takes the default when first asked, and would forget what was set before
         torch.set_num_threads(1)  # of this thread, but also the default of threads to come: hence the barrier
         ready.wait()
 
