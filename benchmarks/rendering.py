@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from bnas_face import machine
 from bnas_face.data.synthetic import faces, protocols
 
 IMAGES_PER_IDENTITY = 20
@@ -32,13 +31,6 @@ def images_per_s(size_px: int, n_identities: int, repeats: int) -> list[float]:
         images.read(np.arange(len(images)))
         rates.append(len(images) / (time.perf_counter() - started))
     return rates[1:]
-
-
-def processor() -> str:
-    """Name of the processor."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor()
 
 
 def main() -> None:
@@ -58,7 +50,7 @@ def main() -> None:
                 "repeats": [round(rate, 1) for rate in large],
                 "images_per_repeat": chosen.identities * IMAGES_PER_IDENTITY,
                 "threads": chosen.threads,
-                "machine": processor(),
+                "machine": machine.cpu_name(),
                 "torch": torch.__version__,
             }
         )

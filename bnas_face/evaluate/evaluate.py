@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnas_face import __version__
+from bnas_face import machine
 from bnas_face.config import RUNS
 from bnas_face.errors import ConfigError, DatasetError
 from bnas_face.evaluate import conventions, output, protocol, results, twins
@@ -111,7 +110,7 @@ def evaluate(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
         "seed": seed,
-        "versions": _versions(),
+        "versions": machine.versions(PACKAGES),
         "environment": _environment(),
         "models": entries,
         "protocols": [results.protocol_entry(one) for one in opened],
@@ -226,25 +225,6 @@ def _comparisons(
     )
 
 
-def _versions() -> dict[str, str]:
-    found = {"bnas_face": __version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def _environment() -> dict[str, Any]:
-    return {"cpu": _cpu(), "threads": os.cpu_count(), "platform": f"{platform.system()} {platform.machine()}"}
-
-
-def _cpu() -> str:
-    """The processor's name where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+    system = f"{platform.system()} {platform.machine()}"
+    return {"cpu": machine.cpu_name(), "threads": os.cpu_count(), "platform": system}
