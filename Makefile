@@ -14,7 +14,7 @@ demo: $(VENV)/.demo  ## train, evaluate and report on rendered faces (no data ne
 	$(BIN)/bnasface demo
 
 test: $(VENV)/.test  ## run the tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 check: $(VENV)/.test  ## lint, types and spelling
 	$(BIN)/ruff check .

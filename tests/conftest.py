@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Networks of the tests are tiny: one thread each, and two test processes side by side (make test).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
