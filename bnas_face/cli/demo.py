@@ -22,7 +22,7 @@ from bnas_face.cli import _show
 @click.option("--fresh", is_flag=True, help="Train again even where a network is already trained.")
 def command(out: Path, seed: int, fresh: bool) -> None:
     """Train a small network and its 1-bit forms (W1A32, W1A1) on rendered people, test them on other rendered people,
-    and write a report. Needs no data; about five minutes on two cores. Stop it at any moment: the next call goes on.
+    and write a report. Needs no data; about six minutes on two cores. Stop it at any moment: the next call goes on.
     """
     import time
 
