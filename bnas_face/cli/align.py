@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from bnas_face.cli import _show
+
 _PATH = click.Path(path_type=Path)
 
 
@@ -21,23 +23,11 @@ def command(raw_dir: Path, out_dir: Path, size_px: int, workers: int | None, min
     MTCNN finds the faces; of several, the largest-centred one is taken. Images without a face or that cannot be read
     are listed in OUT_DIR/failures.csv with the reason. Stopped at any moment, the same command goes on where it was.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from bnas_face.data import align
 
     settings = align.AlignSettings(size_px=size_px, min_face_px=min_face_px)
-    console = Console(stderr=True)
-    columns = (TextColumn("Aligning"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("align", total=None)
-        done = align.align_folder(
-            raw_dir,
-            out_dir,
-            settings,
-            workers=workers,
-            progress=lambda n_done, n_images: bar.update(task, completed=n_done, total=n_images),
-        )
+    with _show.progress_bar("Aligning") as progress:
+        done = align.align_folder(raw_dir, out_dir, settings, workers=workers, progress=progress)
     click.echo(
         f"{done.n_images:,} images: {done.n_aligned:,} aligned now, {done.n_kept:,} by an earlier call, "
         f"{done.n_failed:,} failed ({done.n_second_pass:,} faces needed the second pass)."

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from bnas_face.cli import SuggestingGroup
+from bnas_face.cli import SuggestingGroup, _show
 
 _PATH = click.Path(path_type=Path)
 _SHOWN_PROBLEMS = 50
@@ -35,7 +33,7 @@ def import_(dataset: str, source: Path, pairs: tuple[Path, ...], name: str | Non
     request = importing.Request(
         dataset=dataset, source=source, pairs=pairs, name=name, allow_other_counts=allow_other_counts
     )
-    with _progress(f"Importing {dataset}") as progress:
+    with _show.progress_bar(f"Importing {dataset}", percent=True) as progress:
         found = importing.import_dataset(request, lambda sentence: click.echo(sentence, err=True), progress)
     lists = sorted(path.stem for path in (library.folder_of(found.name) / "pairs").glob("*.csv"))
     click.echo(
@@ -52,7 +50,7 @@ def check(dataset: str, against: str | None) -> None:
     from bnas_face.data import audit
     from bnas_face.errors import DatasetError
 
-    with _progress(f"Checking {dataset}") as progress:
+    with _show.progress_bar(f"Checking {dataset}", percent=True) as progress:
         found = audit.check(dataset, against, progress)
     for fact in found.facts:
         click.echo(fact)
@@ -117,16 +115,3 @@ def fetch(dataset: str) -> None:
         f"  bnasface data import lfw aligned --pairs {lists / 'pairs.txt'} --pairs {lists / 'pairsDevTrain.txt'} "
         f"--pairs {lists / 'pairsDevTest.txt'}"
     )
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal's standard error; silence elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
