@@ -90,6 +90,5 @@ def test_lfw_supports_fmr_one_in_a_thousand_without_overshoot(real_results: Resu
 
 
 def test_a_second_evaluation_embeds_nothing(real_results: Results) -> None:
-    real_results("strict")
     for entry in real_results("insightface").values():
         assert entry["n_images_from_cache"] == entry["n_images"]
