@@ -34,10 +34,22 @@ class Binarizer(Protocol):
     def activation_bits(self) -> int: ...
 
     def convolution(
-        self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, groups: int = 1
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        dilation: int = 1,
     ) -> nn.Conv2d:
-        """A convolution without bias, "same" padding; with 1-bit activations it takes the sign of its input itself."""
+        """A convolution without bias, padding `same_padding`; with 1-bit activations it takes its input's sign itself."""
         ...
+
+
+def same_padding(kernel_size: int, dilation: int = 1) -> int:
+    """Zeros on each side such that an odd kernel at stride 1 keeps the height and width: ``dilation · (k // 2)``."""
+    return dilation * (kernel_size // 2)
 
 
 def sign(values: Tensor) -> Tensor:

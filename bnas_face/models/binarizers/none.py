@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from bnas_face.config import ModelConfig
+from bnas_face.models.binarizers._base import same_padding
 
 
 def forward(weight: Tensor) -> Tensor:
@@ -24,12 +25,25 @@ class FullPrecision:
     activation_bits = 32
 
     def convolution(
-        self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, groups: int = 1
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        dilation: int = 1,
     ) -> nn.Conv2d:
         """`nn.Conv2d` without bias, "same" padding."""
-        padding = kernel_size // 2
         return nn.Conv2d(
-            in_channels, out_channels, kernel_size, stride=stride, padding=padding, groups=groups, bias=False
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=same_padding(kernel_size, dilation),
+            dilation=dilation,
+            groups=groups,
+            bias=False,
         )
 
 

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnas_face.config import ModelConfig
-from bnas_face.models.binarizers._base import binary_activation, sign
+from bnas_face.models.binarizers._base import binary_activation, same_padding, sign
 
 CLIP = 1.0
 
@@ -73,7 +73,7 @@ class XnorConv2d(nn.Conv2d):
 
     Parameters
     ----------
-    in_channels, out_channels, kernel_size, stride, groups : int
+    in_channels, out_channels, kernel_size, stride, groups, dilation : int
     activation_bits : int
         1 takes the sign of the input first; 32 leaves it.
     per_filter : bool
@@ -92,13 +92,20 @@ class XnorConv2d(nn.Conv2d):
         *,
         stride: int = 1,
         groups: int = 1,
+        dilation: int = 1,
         activation_bits: int = 32,
         per_filter: bool = True,
         input_scale: bool = False,
     ) -> None:
-        padding = kernel_size // 2
         super().__init__(
-            in_channels, out_channels, kernel_size, stride=stride, padding=padding, groups=groups, bias=False
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=same_padding(kernel_size, dilation),
+            dilation=dilation,
+            groups=groups,
+            bias=False,
         )
         self.activation_bits = activation_bits
         self.per_filter = per_filter
@@ -134,7 +141,14 @@ class Xnor:
         self.input_scale = config.input_scale
 
     def convolution(
-        self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, groups: int = 1
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        dilation: int = 1,
     ) -> nn.Conv2d:
         """A 1-bit convolution without bias, "same" padding."""
         return XnorConv2d(
@@ -143,6 +157,7 @@ class Xnor:
             kernel_size,
             stride=stride,
             groups=groups,
+            dilation=dilation,
             activation_bits=self.activation_bits,
             per_filter=self.per_filter,
             input_scale=self.input_scale,
