@@ -43,7 +43,7 @@ class Binarizer(Protocol):
         groups: int = 1,
         dilation: int = 1,
     ) -> nn.Conv2d:
-        """A convolution without bias, padding `same_padding`; with 1-bit activations it takes its input's sign itself."""
+        """A convolution without bias, with `same_padding`; with 1-bit activations it takes its input's sign itself."""
         ...
 
 
