@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from bnas_face.config import TrainConfig
-from bnas_face.data import loader
+from bnas_face.data import development, loader
 from bnas_face.errors import CheckpointError, ConfigError, TrainingError
 from bnas_face.models import saved
-from bnas_face.train import checkpoint, development, environment, log, recipe, runs
+from bnas_face.train import checkpoint, environment, log, recipe, runs
 from bnas_face.train.checkpoint import Counters
 from bnas_face.train.devices import make_fabric
 from bnas_face.train.learner import Learner, embed

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from bnas_face import tables
 from bnas_face.config import TrainConfig
-from bnas_face.data import datasets, loader
+from bnas_face.data import datasets, development, loader
 from bnas_face.data.images import FaceImages
 from bnas_face.errors import ConfigError, DatasetError
-from bnas_face.train import development
 
 TEST_ONLY = frozenset(
     {"agedb", "agedb_30", "calfw", "cplfw", "lfw_dev", "cfp_ff", "cfp_fp", "demo_lfw", "demo_cfp", "demo_agedb"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bnas_face.data import development
 from bnas_face.data.images import FaceImages
 from bnas_face.errors import DatasetError
-from bnas_face.train import development
 
 
 def _images(n_identities=20, each=5):
