@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -77,6 +78,28 @@ def read_json(path: Path) -> Any:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"'{path}' cannot be read: {error}.") from None
+
+
+@contextmanager
+def locked(lock: Path, busy: BnasFaceError) -> Iterator[None]:
+    """Hold the lock file `lock`, which the kernel releases when the process ends, however it ends.
+
+    Raises
+    ------
+    BnasFaceError
+        `busy` itself if another process holds the lock.
+    """
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("w")
+    except OSError as error:
+        raise _cannot_write(lock, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy from None
+        yield
 
 
 def sha256_file(path: Path) -> str:

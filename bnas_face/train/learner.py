@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bnas_face import models
 from bnas_face.config import TrainConfig
+from bnas_face.models.pixels import normalised
 
 EMBED_BATCH = 256
 
@@ -37,11 +38,6 @@ class Learner(nn.Module):
         """RGB uint8 (batch_size, size_px, size_px, 3) and int64 (batch_size,) → mean loss."""
         loss: Tensor = self.head(self.backbone(normalised(pixels)), labels)
         return loss
-
-
-def normalised(pixels: Tensor) -> Tensor:
-    """RGB uint8 (batch_size, h, w, 3) → float32 (batch_size, 3, h, w) in [-1, 1], channels last in memory."""
-    return pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from bnas_face.config import TrainConfig
 from bnas_face.data import development, loader
 from bnas_face.errors import CheckpointError, ConfigError, TrainingError
 from bnas_face.models import saved
+from bnas_face.schedule import lr_at
 from bnas_face.train import checkpoint, environment, log, recipe, runs
 from bnas_face.train.checkpoint import Counters
 from bnas_face.train.devices import make_fabric
@@ -214,7 +215,7 @@ class Trainer:
     def _lr(self, step: int) -> float:
         peak = self.config.lr or 0.0
         n_warmup = round(self.config.warmup_epochs * self.steps_per_epoch)
-        return recipe.lr_at(step, peak=peak, n_steps=self.n_steps, n_warmup=n_warmup)
+        return lr_at(step, peak=peak, n_steps=self.n_steps, n_warmup=n_warmup)
 
     def _not_finite(self, value: float) -> str:
         step = self.counters.step

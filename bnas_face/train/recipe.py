@@ -17,7 +17,6 @@ either: their magnitude carries no meaning there but the distance to the next fl
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -87,11 +86,3 @@ def _groups(module: nn.Module, weight_decay: float, *, latent_decay: bool) -> li
 def _without(parameters: Iterable[nn.Parameter], others: Iterable[nn.Parameter]) -> list[nn.Parameter]:
     ids = {id(p) for p in others}
     return [p for p in parameters if id(p) not in ids]
-
-
-def lr_at(step: int, *, peak: float, n_steps: int, n_warmup: int) -> float:
-    """Learning rate of step `step` (0-based): a linear rise over `n_warmup` steps, then half a cosine to zero."""
-    if step < n_warmup:
-        return peak * (step + 1) / n_warmup
-    progress = (step - n_warmup) / max(1, n_steps - n_warmup)
-    return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

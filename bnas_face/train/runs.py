@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -11,6 +10,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+from bnas_face import files
 from bnas_face.config import ModelConfig, TrainConfig
 from bnas_face.errors import CheckpointError, ConfigError
 from bnas_face.models import saved
@@ -110,15 +110,8 @@ def only_one(run_dir: Path) -> Iterator[None]:
     CheckpointError
         If another process trains this run.
     """
-    lock = run_dir.parent / f".{run_dir.name}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CheckpointError(
-                f"Another process is training '{run_dir}'. Wait for it to end, or choose another --name."
-            ) from None
+    busy = CheckpointError(f"Another process is training '{run_dir}'. Wait for it to end, or choose another --name.")
+    with files.locked(run_dir.parent / f".{run_dir.name}.lock", busy):
         yield
 
 

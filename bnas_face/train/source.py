@@ -11,13 +11,9 @@ from numpy.typing import NDArray
 
 from bnas_face import tables
 from bnas_face.config import TrainConfig
-from bnas_face.data import datasets, development, loader
+from bnas_face.data import development, loader
 from bnas_face.data.images import FaceImages
-from bnas_face.errors import ConfigError, DatasetError
-
-TEST_ONLY = frozenset(
-    {"agedb", "agedb_30", "calfw", "cplfw", "lfw_dev", "cfp_ff", "cfp_fp", "demo_lfw", "demo_cfp", "demo_agedb"}
-)
+from bnas_face.data.selection import protocol_names, select
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,61 +40,15 @@ class TrainingData:
     provenance: dict[str, Any]
 
 
-def refuse_test_protocol(dataset: str) -> None:
-    """Raise `ConfigError` if `dataset` names a test protocol; a network must not be trained on what it is tested on."""
-    name = dataset.partition(":")[0]
-    protocols = set(tables_of_protocols()) - set(datasets.names())
-    if name in TEST_ONLY | protocols:
-        trainable = ", ".join(known for known in datasets.names() if known not in TEST_ONLY)
-        raise ConfigError(f"'{name}' is a test protocol and cannot be trained on. Choose a training set: {trainable}.")
-
-
-def tables_of_protocols() -> tuple[str, ...]:
-    """Names of the protocol cards that are installed."""
-    from importlib import resources
-
-    cards = resources.files("bnas_face.protocols").iterdir()
-    return tuple(sorted(card.name.removesuffix(".toml") for card in cards if card.name.endswith(".toml")))
-
-
-def select(config: TrainConfig) -> FaceImages:
-    """Open the dataset, leave out unknown and excluded people and those with few images.
-
-    Raises
-    ------
-    ConfigError
-        If a test protocol is named.
-    DatasetError
-        If the set is absent, or fewer than two identities are left.
-    """
-    refuse_test_protocol(config.dataset)
-    images = datasets.load(config.dataset)
-    for other in config.exclude_names_of:
-        images = _excluded(images, other)
-    images = images.select_identities(images.images_per_identity() >= config.min_images)
-    if images.n_identities < 2:
-        raise DatasetError(
-            f"Dataset '{config.dataset}' has {images.n_identities} identities with {config.min_images} or more images; "
-            "training needs two. Lower --min-images or use a larger set."
-        )
-    return images
-
-
-def _excluded(images: FaceImages, other: str) -> FaceImages:
-    from bnas_face.data.overlap import exclude_names_of
-
-    return exclude_names_of(images, datasets.load(other))
-
-
 def prepare(config: TrainConfig, *, progress: loader.Progress | None = None) -> TrainingData:
     """Select, split and decode what `config` names.
 
     Raises
     ------
     ConfigError, DatasetError
-        See `select`, `development.split`, `development.draw_pairs`, `loader.decode_all`.
+        See `selection.select`, `development.split`, `development.draw_pairs`, `loader.decode_all`.
     """
-    images = select(config)
+    images = select(config.dataset, exclude_names_of=config.exclude_names_of, min_images=config.min_images)
     training, held, pairs = images, None, None
     if config.development_share > 0:
         training, held = development.split(images, config.development_share, seed=config.seed)
@@ -139,7 +89,7 @@ def _is_json(value: object) -> bool:
 
 def protocols_for(config: TrainConfig) -> list[str]:
     """Protocols to test a run on: those of the sets whose people it does not know, else the rendered ones or LFW."""
-    known = [name for name in tables_of_protocols() if name != "lfw_dev"]
+    known = [name for name in protocol_names() if name != "lfw_dev"]
     dataset = config.dataset.partition(":")[0]
     wanted = config.exclude_names_of or (("demo",) if dataset == "demo" else ("lfw", "cfp"))
     found = [name for name in known for other in wanted if _is_of(name, other)]

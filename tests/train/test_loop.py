@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from bnas_face.errors import CheckpointError, ConfigError, DatasetError, TrainingError, UnknownNameError
 from bnas_face.models import saved
+from bnas_face.schedule import lr_at
 from bnas_face.train import checkpoint, devices, loop, recipe, runs
 
 pytestmark = pytest.mark.usefixtures("patterns")
@@ -180,7 +181,7 @@ def test_more_gpus_than_there_are_is_refused():
 
 
 def test_learning_rate_rises_and_then_falls_to_zero():
-    rates = [recipe.lr_at(step, peak=1.0, n_steps=20, n_warmup=5) for step in range(21)]
+    rates = [lr_at(step, peak=1.0, n_steps=20, n_warmup=5) for step in range(21)]
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert rates[5] == 1.0 and rates[20] == pytest.approx(0)
     assert all(before >= after for before, after in pairwise(rates[5:]))
