@@ -1,6 +1,9 @@
-"""Pieces that several backbones share: channel counts, parameter-free shortcuts, initial weights."""
+"""Pieces that several backbones share: channel counts, parameter-free shortcuts, RPReLU, initial weights."""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,13 +29,13 @@ def shortcut(values: Tensor, out_channels: int, stride: int) -> Tensor:
     """A parameter-free, real-valued way around a convolution.
 
     Average pooling where the convolution strides; channels are repeated where it widens, and averaged over groups
-    where it narrows.
+    where it narrows. Where neither count divides the other, channels are repeated up to the least common multiple and
+    then averaged.
 
     Parameters
     ----------
     values : Tensor of shape (batch_size, in_channels, h, w)
     out_channels : int
-        A multiple or a divisor of in_channels.
     stride : int
 
     Returns
@@ -41,13 +44,58 @@ def shortcut(values: Tensor, out_channels: int, stride: int) -> Tensor:
     """
     if stride > 1:
         values = F.avg_pool2d(values, stride, stride, ceil_mode=True)
-    in_channels = values.shape[1]
-    if out_channels > in_channels:
-        return torch.cat([values] * (out_channels // in_channels), dim=1)
-    if out_channels < in_channels:
-        batch_size, _, height, width = values.shape
+    batch_size, in_channels, height, width = values.shape
+    common = math.lcm(in_channels, out_channels)
+    if common > in_channels:
+        values = torch.cat([values] * (common // in_channels), dim=1)
+    if common > out_channels:
         return values.reshape(batch_size, -1, out_channels, height, width).mean(dim=1)
     return values
+
+
+class _RPReLU(torch.autograd.Function):
+    """With z = x + before: ``z + (slope − 1)·min(z, 0) + after``, in few passes over memory."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, before: Tensor, slope: Tensor, after: Tensor) -> Tensor:
+        shifted = values + before
+        ctx.save_for_backward(shifted, slope)
+        return torch.addcmul(shifted, shifted.clamp(max=0), slope - 1).add_(after)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        shifted, slope = ctx.saved_tensors
+        negative = torch.where(shifted < 0, gradient, 0)
+        of_values = torch.addcmul(gradient, negative, slope - 1)
+        dims = (0, 2, 3)
+        of_after = gradient.sum(dims, keepdim=True)
+        of_before = of_after + (slope - 1) * negative.sum(dims, keepdim=True)
+        of_slope = negative.mul_(shifted).sum(dims, keepdim=True)
+        return of_values, of_before, of_slope, of_after
+
+
+class RPReLU(nn.Module):
+    """Per channel: shift, PReLU, shift: ``PReLU(x − γ) + ζ``; starts as PReLU of slope 0.25.
+
+    `before` holds −γ. A learned shift of the activation's corner and of its output lets a 1-bit network move its
+    distributions without a float convolution.
+
+    References
+    ----------
+    Liu et al., ReActNet, ECCV 2020 (arXiv 2003.03488), equation 3.
+    """
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.before = nn.Parameter(torch.zeros(1, n_channels, 1, 1))
+        self.slope = nn.Parameter(torch.full((1, n_channels, 1, 1), 0.25))
+        self.after = nn.Parameter(torch.zeros(1, n_channels, 1, 1))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(batch_size, n_channels, h, w) → the same shape and dtype."""
+        parts = (part.to(values.dtype) for part in (self.before, self.slope, self.after))
+        result: Tensor = _RPReLU.apply(values, *parts)  # type: ignore[no-untyped-call]
+        return result
 
 
 class ShortcutConvolution(nn.Module):

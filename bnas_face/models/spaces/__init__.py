@@ -1,0 +1,1 @@
+"""Search spaces: what the operations of a genotype are made of; one file each, `_base` is the contract."""
