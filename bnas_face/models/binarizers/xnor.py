@@ -7,9 +7,9 @@ Backward:  ``∂L/∂W = a · g · 1[|W| ≤ 1] + g / n`` with ``g = ∂L/∂Ŵ`
 The layer form is the one of the authors' released BNAS code; the filter form is XNOR-Net's. The second term keeps one
 element of the product rule: the full derivative of a would couple all weights of a filter.
 
-With 1-bit activations the input's sign is taken first (`_base.binary_activation`). Zero padding follows the sign, so a
-border position contributes 0, neither −1 nor +1: a packed engine has to correct the border.
-XNOR-Net's map K rescales the output by the mean magnitude of the inputs under the kernel; optional (`input_scale`).
+With 1-bit activations the input's sign is taken first: forward ``sign(x)``, backward ``g · max(0, 2 − 2·|x|)``, zero at
+the clip edge |x| = 1 (`_base.binary_activation`). XNOR-Net's map ``K = mean_c|x| ∗ k`` rescales the output by the mean
+magnitude of the inputs under the kernel; optional (`input_scale`).
 
 References
 ----------
@@ -22,11 +22,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from bnas_face.config import ModelConfig
-from bnas_face.models.binarizers._base import binary_activation, same_padding, sign
+from bnas_face.models.binarizers._base import sign
+from bnas_face.models.binarizers._convolution import BinaryConv2d
 
 CLIP = 1.0
 
@@ -68,66 +68,12 @@ def binary_weight(weight: Tensor, *, per_filter: bool = True) -> Tensor:
     return result
 
 
-class XnorConv2d(nn.Conv2d):
-    """A convolution with 1-bit weights; `weight` holds the latent floats that training moves.
+class XnorConv2d(BinaryConv2d):
+    """`BinaryConv2d` whose weights are ``a · sign(W)``."""
 
-    Parameters
-    ----------
-    in_channels, out_channels, kernel_size, stride, groups, dilation : int
-    activation_bits : int
-        1 takes the sign of the input first; 32 leaves it.
-    per_filter : bool
-        One scale per output filter, else one for the layer.
-    input_scale : bool
-        Multiply the output by XNOR-Net's map K (1-bit activations only).
-    """
-
-    weight_bits = 1
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        *,
-        stride: int = 1,
-        groups: int = 1,
-        dilation: int = 1,
-        activation_bits: int = 32,
-        per_filter: bool = True,
-        input_scale: bool = False,
-    ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride=stride,
-            padding=same_padding(kernel_size, dilation),
-            dilation=dilation,
-            groups=groups,
-            bias=False,
-        )
-        self.activation_bits = activation_bits
-        self.per_filter = per_filter
-        self.input_scale = input_scale
-
-    def forward(self, values: Tensor) -> Tensor:
-        """(batch_size, in_channels, h, w) → (batch_size, out_channels, h / stride, w / stride)."""
-        weight = binary_weight(self.weight, per_filter=self.per_filter)
-        bits = binary_activation(values) if self.activation_bits == 1 else values
-        result: Tensor = self._conv_forward(bits, weight, None)
-        return result * self._input_magnitude(values) if self.input_scale else result
-
-    def _input_magnitude(self, values: Tensor) -> Tensor:
-        """K = (mean over channels of |x|) ∗ box filter (XNOR-Net equation 11), one number per output position."""
-        magnitude = values.detach().abs().mean(dim=1, keepdim=True)
-        size, stride, padding = (int(pair[0]) for pair in (self.kernel_size, self.stride, self.padding))
-        return F.avg_pool2d(magnitude, size, stride, padding)
-
-    def extra_repr(self) -> str:
-        """Torch's text and the bits."""
-        text: str = super().extra_repr()  # type: ignore[no-untyped-call]
-        return f"{text}, bits W1A{self.activation_bits}"
+    def binary_weight(self) -> Tensor:
+        """``Ŵ``, of the shape of `weight`."""
+        return binary_weight(self.weight, per_filter=self.per_filter)
 
 
 class Xnor:
@@ -149,7 +95,7 @@ class Xnor:
         stride: int = 1,
         groups: int = 1,
         dilation: int = 1,
-    ) -> nn.Conv2d:
+    ) -> XnorConv2d:
         """A 1-bit convolution without bias, "same" padding."""
         return XnorConv2d(
             in_channels,
