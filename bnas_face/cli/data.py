@@ -102,12 +102,15 @@ def show(dataset: str, out: Path | None, seed: int) -> None:
 @command.command()
 @click.argument("dataset")
 def fetch(dataset: str) -> None:
-    """Download DATASET where its owners allow it (lfw, through scikit-learn)."""
+    """Download DATASET where its owners allow it (lfw through scikit-learn, cifar10 through torchvision)."""
     from bnas_face.config import data_root
     from bnas_face.data import datasets, fetching
 
     datasets.card(dataset)
     images = fetching.fetch(dataset, data_root() / ".fetched")
+    if images.is_file():
+        click.echo(f"Downloaded to {images}. Next:\n  bnasface data import {dataset} {images}")
+        return
     lists = images.parent
     click.echo(
         f"Downloaded to {images} (not aligned). Next:\n"

@@ -243,20 +243,11 @@ def _stage_images(
     if counts.n_skipped:
         tell(f"Passed over {counts.n_skipped:,} files that are no images of '{request.dataset}' (or links).")
     target.mkdir(parents=True, exist_ok=True)
-    _unwrap(target, rules)
+    if rules.finish is not None and (n_made := rules.finish(target)):
+        tell(f"Wrote {n_made:,} images as PNG, without loss.")
+    if rules.place is library.any_image:
+        folders.unwrap(target)
     return _describe(target, rules, None, None)
-
-
-def _unwrap(target: Path, rules: ImportRules) -> None:
-    """Remove a single folder around the identities (``photos/anna/1.jpg`` → ``anna/1.jpg``) where paths are kept."""
-    if rules.place is not library.any_image:
-        return
-    children = list(target.iterdir())
-    while len(children) == 1 and children[0].is_dir() and any(child.is_dir() for child in children[0].iterdir()):
-        wrapper = children[0].rename(target.with_name(".wrapper"))
-        target.rmdir()
-        wrapper.rename(target)
-        children = list(target.iterdir())
 
 
 def _describe(root: Path, rules: ImportRules, quick_hash: str | None, reference: str | None) -> _Content:
@@ -268,7 +259,7 @@ def _describe(root: Path, rules: ImportRules, quick_hash: str | None, reference:
     return _Content(
         image_ids=image_ids,
         content_hash=quick_hash or folders.content_hash(image_ids, folders.digests(root, image_ids)),
-        size_px=folders.common_size(root, image_ids),
+        size_px=rules.crop_px or folders.common_size(root, image_ids),
         n_identities=len(library.identities(image_ids, rules.identity_level, rules.identity_pattern)[1]),
         identity_level=rules.identity_level,
         identity_pattern=rules.identity_pattern,
@@ -345,6 +336,7 @@ def _manifest(
         identity_pattern=content.identity_pattern,
         identity_names_file=_names_file(rules, stage) if content.identity_level is not None else None,
         reference=content.reference,
+        crop_px=rules.crop_px,
     )
 
 

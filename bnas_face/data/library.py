@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bnas_face.config import data_root
 from bnas_face.data.formats import folders
-from bnas_face.data.images import FaceImages
+from bnas_face.data.images import FaceImages, Reader
 from bnas_face.errors import DatasetError, FormatError
 from bnas_face.files import read_json
 
@@ -55,6 +55,9 @@ class Manifest:
         Regular expression whose group 1 is the identity where ids are file names; used if `identity_level` is None.
     reference : str or None
         Folder of images, or ``.rec`` file, that stays where it is; None: ``images/``.
+    crop_px : int or None
+        Images of any shape are read as their central square of this side, see `folders.CentreCropReader`; None: all
+        are squares of `size_px`.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Manifest:
     identity_names_file: str | None = None
     identity_pattern: str | None = None
     reference: str | None = None
+    crop_px: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as JSON content."""
@@ -95,6 +99,11 @@ class ImportRules:
         See `Manifest`; used if that file was imported.
     by_reference : bool
         A folder (or ``.rec``) stays where it is instead of being copied.
+    finish : callable or None
+        Called with the folder of images when everything is unpacked; turns files of the set's own format into images
+        there and returns how many.
+    crop_px : int or None
+        See `Manifest`.
     """
 
     place: Callable[[PurePosixPath], str | None]
@@ -104,6 +113,8 @@ class ImportRules:
     identity_names_file: str | None = None
     identity_pattern: str | None = None
     by_reference: bool = False
+    finish: Callable[[Path], int] | None = None
+    crop_px: int | None = None
 
 
 def last_parts(n: int) -> Callable[[PurePosixPath], str | None]:
@@ -222,9 +233,14 @@ def open_images(name: str, card: DatasetCard, under: str | None = None) -> FaceI
         identity_names=names,
         content_hash=folders.quick_hash(root, image_ids) if found.reference else found.content_hash,
         size_px=found.size_px,
-        read=folders.FolderReader(root.resolve(), image_ids, found.size_px),
+        read=_reader(found, root.resolve(), image_ids),
         provenance=provenance(found, card),
     )
+
+
+def _reader(found: Manifest, root: Path, image_ids: tuple[str, ...]) -> Reader:
+    kind = folders.CentreCropReader if found.crop_px else folders.FolderReader
+    return kind(root, image_ids, found.size_px)
 
 
 def open_whole(name: str, card: DatasetCard, argument: str | None) -> FaceImages:

@@ -40,7 +40,7 @@ def protocol_names() -> tuple[str, ...]:
 def select(
     dataset: str, *, exclude_names_of: Sequence[str] = (), min_images: int = 1, verb: str = "trained on"
 ) -> FaceImages:
-    """Open a dataset, leave out unknown and excluded people and those with few images.
+    """Open a dataset (its training split), leave out unknown and excluded people and those with few images.
 
     Parameters
     ----------
@@ -56,12 +56,12 @@ def select(
     Raises
     ------
     ConfigError
-        If a test protocol is named.
+        If a test protocol or a test split is named.
     DatasetError
         If the set is absent, or fewer than two identities are left.
     """
     refuse_test_protocol(dataset, verb)
-    images = datasets.load(dataset)
+    images = datasets.load(datasets.training_spec(dataset))
     for other in exclude_names_of:
         images = _excluded(images, other)
     images = images.select_identities(images.images_per_identity() >= min_images)

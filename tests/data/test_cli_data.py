@@ -123,7 +123,7 @@ def test_show_writes_a_png(run: Run, lfw: tuple[object, ...], tmp_path: Path) ->
         (
             ("fetch", "casia"),
             1,
-            "Error: 'casia' cannot be fetched; only lfw can. Where to get it: bnasface data where casia.",
+            "Error: 'casia' cannot be fetched; only lfw, cifar10 can. Where to get it: bnasface data where casia.",
         ),
         (("check", "cifar10:val"), 1, "Error: Dataset 'cifar10' has the splits train and test, found 'cifar10:val'."),
     ],

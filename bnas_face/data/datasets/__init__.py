@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bnas_face import tables
 from bnas_face.data.images import FaceImages
-from bnas_face.errors import DatasetError
+from bnas_face.errors import ConfigError, DatasetError
 
 PACKAGE = "bnas_face.data.datasets"
 
@@ -27,6 +27,13 @@ class DatasetCard:
         Several lines that show which files are expected and where, and the import command.
     expected : dict of str to (n_images, n_identities)
         Known variants of the set by name; an import whose counts fit none of them is reported.
+    kind : str
+        ``"faces"``, or ``"objects"``: identities are classes of things, to be recognised and not verified.
+    training_split, test_split : str
+        Splits of a set that brings its own test images: the one to learn from and the one never to learn from; empty
+        where the set has none.
+    size_px : int
+        Side of the network's input that fits the set; 0 where nothing is usual.
     """
 
     title: str
@@ -34,6 +41,10 @@ class DatasetCard:
     source: str
     layout: str
     expected: dict[str, tuple[int, int]]
+    kind: str = "faces"
+    training_split: str = ""
+    test_split: str = ""
+    size_px: int = 0
 
 
 def names() -> tuple[str, ...]:
@@ -45,6 +56,25 @@ def card(name: str) -> DatasetCard:
     """The card of a dataset; raises `UnknownNameError` for a typo."""
     found: DatasetCard = tables.load(PACKAGE, "dataset", name).CARD
     return found
+
+
+def training_spec(spec: str) -> str:
+    """What to open in order to learn: ``"cifar10"`` becomes ``"cifar10:train"``; a set without splits stays as it is.
+
+    Raises
+    ------
+    UnknownNameError
+        For a typo.
+    ConfigError
+        If `spec` names the test split.
+    """
+    name, _, argument = spec.partition(":")
+    known = card(name)
+    if known.test_split and argument == known.test_split:
+        raise ConfigError(
+            f"'{spec}' is what '{name}' is tested on; nothing may learn from it. Use '{name}:{known.training_split}'."
+        )
+    return f"{name}:{known.training_split}" if known.training_split and not argument else spec
 
 
 def load(spec: str) -> FaceImages:

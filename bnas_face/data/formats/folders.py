@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -124,6 +125,45 @@ class FolderReader:
         return images
 
 
+RESIZED_SHARE = 256 / 224
+"""The shorter side is resized to so many times the side of the square that is cut out: the usual way for ImageNet."""
+
+
+@dataclass(frozen=True)
+class CentreCropReader:
+    """As `FolderReader`, for images of any shape: the shorter side resized, then the central square cut out."""
+
+    root: Path
+    image_ids: tuple[str, ...]
+    size_px: int
+
+    def __call__(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Read, decode, resize and cut; raises `BrokenImageError`."""
+        images = np.empty((len(indices), self.size_px, self.size_px, 3), np.uint8)
+
+        def fill(position: int) -> None:
+            image_id = self.image_ids[indices[position]]
+            pixels = encoded.decode(read_bytes(self.root, image_id), image_id)
+            images[position] = centre_crop(pixels, self.size_px)
+
+        fill_all(fill, len(indices))
+        return images
+
+
+def centre_crop(pixels: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+    """The central square of an image (height, width, 3) whose shorter side is resized to 256/224 of `size_px`.
+
+    Area averaging down, bilinear up; the longer side keeps the proportions, rounded.
+    """
+    height, width = pixels.shape[:2]
+    scale = round(size_px * RESIZED_SHARE) / min(height, width)
+    size = (max(size_px, round(width * scale)), max(size_px, round(height * scale)))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    resized = cv2.resize(pixels, size, interpolation=how)
+    left, top = (size[0] - size_px) // 2, (size[1] - size_px) // 2
+    return np.asarray(resized[top : top + size_px, left : left + size_px], np.uint8)
+
+
 def fill_all(fill: Callable[[int], None], n: int) -> None:
     """Call ``fill(0) … fill(n − 1)``, by a pool of threads when `n` is worth it; the first error is raised."""
     if n < _SERIAL:
@@ -187,6 +227,16 @@ def common_size(root: Path, image_ids: Sequence[str]) -> int:
         except BrokenImageError as error:
             broken = broken or error
     raise broken or DatasetError(f"'{root}' holds no images.")
+
+
+def unwrap(root: Path) -> None:
+    """Remove a single folder around the identities: ``photos/anna/1.jpg`` becomes ``anna/1.jpg``."""
+    children = list(root.iterdir())
+    while len(children) == 1 and children[0].is_dir() and any(child.is_dir() for child in children[0].iterdir()):
+        wrapper = children[0].rename(root.with_name(".wrapper"))
+        root.rmdir()
+        wrapper.rename(root)
+        children = list(root.iterdir())
 
 
 def digests(root: Path, image_ids: Sequence[str]) -> list[str]:
