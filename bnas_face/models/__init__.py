@@ -1,7 +1,8 @@
-"""Networks that turn an aligned face into an embedding, what makes them 1-bit, and what they cost."""
+"""Networks from image to embedding (faces) or to logits (objects), what makes them 1-bit, and what they cost."""
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from bnas_face import tables
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 BACKBONES = "bnas_face.models.backbones"
 BINARIZERS = "bnas_face.models.binarizers"
 HEADS = "bnas_face.models.heads"
+SPACES = "bnas_face.models.spaces"
+
+
+def space(name: str) -> ModuleType:
+    """The search space `name`, a module as `bnas_face.models.spaces._base` describes it; raises `UnknownNameError`."""
+    return tables.load(SPACES, "search space", name)
 
 
 def build(config: ModelConfig) -> nn.Module:
@@ -22,22 +29,33 @@ def build(config: ModelConfig) -> nn.Module:
     Returns
     -------
     nn.Module
-        float (batch_size, 3, size_px, size_px) in [-1, 1] → float (batch_size, embedding_dim), not normalised.
+        float (batch_size, 3, size_px, size_px) in [-1, 1] → float (batch_size, embedding_dim): an embedding, not
+        normalised, or the logits of ``task="classification"``.
 
     Raises
     ------
     UnknownNameError
         If the backbone or the binarizer is not known.
     ConfigError
-        If the backbone has no such size, or cannot be binarized.
+        If the backbone has no such task or size, or cannot be binarized.
     """
     backbone = tables.load(BACKBONES, "backbone", config.backbone)
+    _check_task(config, backbone)
     binarizer = tables.load(BINARIZERS, "binarizer", config.binarizer).build(config)
     if backbone.SIZES_PX and config.size_px not in backbone.SIZES_PX:
         sizes = " or ".join(map(str, backbone.SIZES_PX))
         raise ConfigError(f"Backbone '{config.backbone}' takes images of {sizes} px, not {config.size_px}.")
     model: nn.Module = backbone.build(config, binarizer)
     return model
+
+
+def _check_task(config: ModelConfig, backbone: ModuleType) -> None:
+    """A backbone classifies objects only if it says so: ``TASKS``, without which it embeds faces."""
+    if config.task not in getattr(backbone, "TASKS", ("embedding",)):
+        raise ConfigError(
+            f"Backbone '{config.backbone}' makes embeddings of faces and cannot do '{config.task}'. "
+            "Use --backbone searched --genotype FILE."
+        )
 
 
 def build_head(

@@ -1,1 +1,1 @@
-"""Networks from image to embedding: one file each, ``build(config, binarizer)`` and ``SIZES_PX``."""
+"""Networks from image to embedding or logits: ``build(config, binarizer)``, ``SIZES_PX`` (empty: any), ``TASKS``."""

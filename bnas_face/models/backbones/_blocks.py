@@ -65,12 +65,11 @@ class _RPReLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         shifted, slope = ctx.saved_tensors
-        negative = torch.where(shifted < 0, gradient, 0)
-        of_values = torch.addcmul(gradient, negative, slope - 1)
-        dims = (0, 2, 3)
-        of_after = gradient.sum(dims, keepdim=True)
-        of_before = of_after + (slope - 1) * negative.sum(dims, keepdim=True)
-        of_slope = negative.mul_(shifted).sum(dims, keepdim=True)
+        positive = torch.ops.aten.threshold_backward(gradient, shifted, 0)  # torch.where takes 30 times as long
+        of_values = torch.addcmul(gradient * slope, positive, 1 - slope)
+        of_after = gradient.sum((0, 2, 3))[:, None, None]
+        of_before = slope * of_after + (1 - slope) * positive.sum((0, 2, 3))[:, None, None]
+        of_slope = shifted.clamp(max=0).mul_(gradient).sum((0, 2, 3))[:, None, None]
         return of_values, of_before, of_slope, of_after
 
 
@@ -87,13 +86,13 @@ class RPReLU(nn.Module):
 
     def __init__(self, n_channels: int) -> None:
         super().__init__()
-        self.before = nn.Parameter(torch.zeros(1, n_channels, 1, 1))
-        self.slope = nn.Parameter(torch.full((1, n_channels, 1, 1), 0.25))
-        self.after = nn.Parameter(torch.zeros(1, n_channels, 1, 1))
+        self.before = nn.Parameter(torch.zeros(n_channels))
+        self.slope = nn.Parameter(torch.full((n_channels,), 0.25))
+        self.after = nn.Parameter(torch.zeros(n_channels))
 
     def forward(self, values: Tensor) -> Tensor:
         """(batch_size, n_channels, h, w) → the same shape and dtype."""
-        parts = (part.to(values.dtype) for part in (self.before, self.slope, self.after))
+        parts = (part.to(values.dtype)[:, None, None] for part in (self.before, self.slope, self.after))
         result: Tensor = _RPReLU.apply(values, *parts)  # type: ignore[no-untyped-call]
         return result
 
