@@ -80,6 +80,15 @@ class FaceImages:
             read=_Selected(self.read, indices),
         )
 
+    def select_images(self, indices: NDArray[np.int64]) -> FaceImages:
+        """The images `indices` (int64, shape (n,)) in that order; identities and their labels stay as they are."""
+        return replace(
+            self,
+            image_ids=tuple(self.image_ids[i] for i in indices),
+            labels=self.labels[indices],
+            read=_Selected(self.read, indices),
+        )
+
     def images_per_identity(self) -> NDArray[np.int64]:
         """Number of images of each identity, shape (n_identities,)."""
         return np.bincount(self.labels[self.labels >= 0], minlength=self.n_identities).astype(np.int64)
