@@ -1,9 +1,9 @@
 """The folder of a search, ``runs/<name>/``: begin one, go on with one, and never destroy one unasked.
 
-    config.json     the `SearchConfig`, resolved, with ``schema`` and ``search_data`` (what is searched on)
-    state/          last.safetensors: the shared network, α, β, optimizers; its text metadata: the searcher's state
-    log.csv         see `log`
-    genotype.json   written when the search has finished: a folder without it is an unfinished search
+config.json     the `SearchConfig`, resolved, with ``schema`` and ``search_data`` (what is searched on)
+state/          last.safetensors: the shared network, α, β, optimizers; its text metadata: the searcher's state
+log.csv         see `log`
+genotype.json   written when the search has finished: a folder without it is an unfinished search
 """
 
 from __future__ import annotations
@@ -98,9 +98,7 @@ def clear(run_dir: Path) -> None:
 
 def only_one(run_dir: Path) -> AbstractContextManager[None]:
     """Hold the lock of the folder; `CheckpointError` if another process has it."""
-    busy = CheckpointError(
-        f"Another process is working in '{run_dir}'. Wait for it to end, or choose another --name."
-    )
+    busy = CheckpointError(f"Another process is working in '{run_dir}'. Wait for it to end, or choose another --name.")
     return files.locked(run_dir.parent / f".{run_dir.name}.lock", busy)
 
 
