@@ -1,0 +1,300 @@
+"""The search network: every operation of the space on every edge, thinned out until one operation is left.
+
+A cell's edge from node i to node j carries the remaining operations o_k of the space. Only the first 1/C of node i's
+channels passes them; the rest bypasses them (2×2 max pool where the edge has stride 2):
+
+    f_ij(x) = Σ_k softmax(α_ij)_k · o_k(S∘x)  ⊕  (1 − S)∘x          x_j = shuffle( Σ_i softmax(β_j)_i · f_ij(x_i) )
+
+(PC-DARTS, equations 2 and 3). Concatenation and channel shuffle are linear and the same for all edges of a node, so
+they are done once per node, after the sum; a bypass is pooled once per source. That changes nothing but the cost.
+
+In a *path* each edge has one operation, with weight 1 instead of softmax(α). An edge whose operation is ``none``, or
+that has no other operation left, is absent, bypass included, and softmax(β) runs over the edges that are there: this
+is what a derived network does with it (ours; the papers do not say). Every batch normalisation takes the statistics of
+the batch, in training and in measuring alike (ours): running statistics of shared weights would mix paths.
+
+References
+----------
+Xu et al., PC-DARTS: Partial channel connections for memory-efficient architecture search, ICLR 2020 (1907.05737).
+Chen et al., Binarized Neural Architecture Search, AAAI 2020 (1911.10862).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bnas_face import models, tables
+from bnas_face.config import ModelConfig, SearchConfig
+from bnas_face.genotype import CELLS, EDGES, N_INPUTS, N_NODES, OPERATIONS
+from bnas_face.models import cells
+from bnas_face.models.binarizers._base import Binarizer
+from bnas_face.models.spaces._base import Space
+
+SPACES = "bnas_face.models.spaces"
+NONE = "none"
+INITIAL_SPREAD = 1e-3
+"""Standard deviation of fresh α and β (DARTS)."""
+
+Path = Mapping[str, Sequence[str]]
+"""For ``"normal"`` and ``"reduction"`` the operation of each of the 14 edges, in the order of `genotype.EDGES`."""
+
+
+def search_norm(n_channels: int) -> nn.Module:
+    """Batch normalisation by the statistics of the batch, without scale and shift."""
+    return nn.BatchNorm2d(n_channels, affine=False, track_running_stats=False)
+
+
+class _WeightedSum(torch.autograd.Function):
+    """Σ_i w_i · x_i over tensors of one shape, summed in place; gradients of w only where asked for."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, *values: Tensor) -> Tensor:
+        numbers = weights.tolist()
+        total = values[0] * numbers[0]
+        for value, number in zip(values[1:], numbers[1:], strict=True):
+            total.add_(value, alpha=number)
+        ctx.numbers = numbers
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(*values)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        of_weights = None
+        if ctx.needs_input_grad[0]:
+            of_weights = torch.stack([torch.sum(gradient * value) for value in ctx.saved_tensors])
+        needed = ctx.needs_input_grad[1:]
+        parts = [gradient * w if need else None for w, need in zip(ctx.numbers, needed, strict=True)]
+        return (of_weights, *parts)
+
+
+def weighted_sum(weights: Tensor, values: Sequence[Tensor]) -> Tensor:
+    """``Σ_i weights[i] · values[i]``: weights of shape (n,), n tensors of one shape."""
+    total: Tensor = _WeightedSum.apply(weights, *values)  # type: ignore[no-untyped-call]
+    return total
+
+
+def shuffle(values: Tensor, groups: int) -> Tensor:
+    """Channel g · (n / groups) + i becomes channel i · groups + g (ShuffleNet); shape (batch_size, n, h, w) is kept."""
+    batch_size, n_channels, height, width = values.shape
+    grouped = values.view(batch_size, groups, n_channels // groups, height, width)
+    shuffled: Tensor = grouped.transpose(1, 2).reshape(batch_size, n_channels, height, width)
+    return shuffled
+
+
+class SearchCell(nn.Module):
+    """One cell of the search network.
+
+    Parameters
+    ----------
+    plan : CellPlan
+    config : SearchConfig
+        Resolved.
+    space : Space
+    binarizer : Binarizer
+    """
+
+    def __init__(self, plan: cells.CellPlan, config: SearchConfig, space: Space, binarizer: Binarizer) -> None:
+        super().__init__()
+        n_channels, self.groups = plan.n_channels, config.channel_sampling or 1
+        self.kind, self.n_sampled = plan.kind, n_channels // self.groups
+        self.before = space.preprocess(
+            plan.n_before, n_channels, binarizer, norm=search_norm, after_reduction=plan.after_reduction
+        )
+        self.previous = space.preprocess(
+            plan.n_previous, n_channels, binarizer, norm=search_norm, after_reduction=False
+        )
+        self.strides = tuple(2 if plan.is_reduction and source < N_INPUTS else 1 for source, _ in EDGES)
+        self.edges = nn.ModuleList(
+            nn.ModuleDict(
+                {
+                    name: space.operation(name, self.n_sampled, stride, binarizer, norm=search_norm)
+                    for name in OPERATIONS[config.space]
+                    if name != NONE
+                }
+            )
+            for stride in self.strides
+        )
+
+    def forward(self, before: Tensor, previous: Tensor, terms: Sequence[NodeTerms]) -> Tensor:
+        """Outputs of cells k−2 and k−1 → (batch_size, 4 · n_channels, h, w); `terms` says what each node sums."""
+        nodes = [self.before(before), self.previous(previous)]
+        sampled = [self._sampled(value) for value in nodes]
+        bypasses: dict[tuple[int, int], Tensor] = {}
+        for term in terms:
+            if not term.edges:
+                nodes.append(self._zeros(nodes))
+            else:
+                nodes.append(self._node(nodes, sampled, bypasses, term))
+            sampled.append(self._sampled(nodes[-1]))
+        return torch.cat(nodes[N_INPUTS:], dim=1)
+
+    def _sampled(self, values: Tensor) -> Tensor:
+        return values[:, : self.n_sampled]
+
+    def _zeros(self, nodes: list[Tensor]) -> Tensor:
+        batch_size, n_channels, height, width = nodes[0].shape
+        stride = self.strides[0]
+        return nodes[0].new_zeros((batch_size, n_channels, -(-height // stride), -(-width // stride)))
+
+    def _node(
+        self, nodes: list[Tensor], sampled: list[Tensor], bypasses: dict[tuple[int, int], Tensor], term: NodeTerms
+    ) -> Tensor:
+        passed = [
+            cast(nn.ModuleDict, self.edges[edge])[name](sampled[EDGES[edge][0]]) for edge, name in term.operations
+        ]
+        mixed = weighted_sum(term.operation_weights, passed)
+        if self.groups == 1:
+            return mixed
+        rest = weighted_sum(term.edge_weights, [self._bypass(nodes, bypasses, edge) for edge in term.edges])
+        return shuffle(torch.cat([mixed, rest], dim=1), self.groups)
+
+    def _bypass(self, nodes: list[Tensor], bypasses: dict[tuple[int, int], Tensor], edge: int) -> Tensor:
+        key = (EDGES[edge][0], self.strides[edge])
+        if key not in bypasses:
+            rest = nodes[key[0]][:, self.n_sampled :]
+            bypasses[key] = F.max_pool2d(rest, 2, 2, ceil_mode=True) if key[1] == 2 else rest
+        return bypasses[key]
+
+
+class NodeTerms:
+    """What one node sums.
+
+    Attributes
+    ----------
+    operations : list of (edge, operation name)
+        Without ``none``.
+    operation_weights : Tensor of shape (n_operations,)
+        softmax(α) · softmax(β), or softmax(β) alone in a path.
+    edges : list of int
+        Edges that are there.
+    edge_weights : Tensor of shape (n_edges,)
+        softmax(β).
+    """
+
+    def __init__(
+        self, operations: list[tuple[int, str]], operation_weights: Tensor, edges: list[int], edge_weights: Tensor
+    ) -> None:
+        self.operations, self.operation_weights = operations, operation_weights
+        self.edges, self.edge_weights = edges, edge_weights
+
+
+class SearchNetwork(nn.Module):
+    """Stem, cells, and a linear classifier on the pooled features of the last cell.
+
+    Parameters
+    ----------
+    config : SearchConfig
+        Resolved (`presets.resolve`).
+    n_outputs : int
+        Identities (or classes) to tell apart.
+    task : str
+        ``"embedding"`` (faces: three reductions) or ``"classification"`` (objects: two).
+
+    Attributes
+    ----------
+    alphas : nn.ModuleDict of nn.ParameterList
+        For each kind of cell the 14 edges' α, shape (number of remaining operations,), in the order of `remaining`.
+    betas : nn.ParameterDict
+        For each kind of cell β, shape (14,).
+    remaining : dict of list of list of str
+        Operations that are left, for each kind of cell and edge, in the order of the space.
+    """
+
+    def __init__(self, config: SearchConfig, n_outputs: int, task: str) -> None:
+        super().__init__()
+        space: Space = cast(Space, tables.load(SPACES, "search space", config.space))
+        binarizer = _binarizer(config, space)
+        self.edge_normalisation = config.edge_normalisation
+        self.stem = cells.stem(task, config.size_px, config.channels, search_norm)
+        plans = cells.plan(task, config.cells, config.channels, self.stem)
+        self.cells = nn.ModuleList(SearchCell(plan, config, space, binarizer) for plan in plans)
+        self.embedding_dim = plans[-1].n_out
+        self.classifier = nn.Linear(self.embedding_dim, n_outputs)
+        names = OPERATIONS[config.space]
+        self.remaining: dict[str, list[list[str]]] = {kind: [list(names) for _ in EDGES] for kind in CELLS}
+        self.alphas = nn.ModuleDict(
+            {kind: nn.ParameterList(INITIAL_SPREAD * torch.randn(len(names)) for _ in EDGES) for kind in CELLS}
+        )
+        self.betas = nn.ParameterDict({kind: INITIAL_SPREAD * torch.randn(len(EDGES)) for kind in CELLS})
+
+    def architecture(self) -> dict[str, nn.Parameter]:
+        """α and β by their names in ``named_parameters()``."""
+        return {name: value for name, value in self.named_parameters() if name.startswith(("alphas.", "betas."))}
+
+    def weights(self) -> dict[str, nn.Parameter]:
+        """All other parameters by name."""
+        return {name: value for name, value in self.named_parameters() if not name.startswith(("alphas.", "betas."))}
+
+    def features(self, images: Tensor, path: Path | None = None, *, fixed: bool = True) -> Tensor:
+        """Pooled features of the last cell: float (batch_size, 3, size_px, size_px) → (batch_size, embedding_dim).
+
+        Parameters
+        ----------
+        images : Tensor
+            In [-1, 1].
+        path : Path or None
+            One operation per edge; None mixes all that remain.
+        fixed : bool
+            Treat α and β as numbers; False lets gradients reach them.
+        """
+        terms = {kind: self._terms(kind, path, fixed=fixed) for kind in CELLS}
+        before, previous = self.stem(images)
+        for cell in self.cells:
+            before, previous = previous, cell(before, previous, terms[cast(SearchCell, cell).kind])
+        pooled: Tensor = previous.mean(dim=(2, 3))
+        return pooled
+
+    def forward(self, images: Tensor, path: Path | None = None, *, fixed: bool = True) -> Tensor:
+        """Logits (batch_size, n_outputs); parameters as `features`."""
+        logits: Tensor = self.classifier(self.features(images, path, fixed=fixed))
+        return logits
+
+    def abandon(self, kind: str, edge: int, operation: str) -> int:
+        """Delete an operation of an edge in all cells of a kind, and its α; returns the position it had."""
+        names = self.remaining[kind][edge]
+        position = names.index(operation)
+        names.pop(position)
+        alphas = cast(nn.ParameterList, self.alphas[kind])
+        alphas[edge] = nn.Parameter(_without(alphas[edge].detach(), position))
+        for cell in self.cells:
+            if cast(SearchCell, cell).kind == kind and operation != NONE:
+                del cast(nn.ModuleDict, cast(SearchCell, cell).edges[edge])[operation]
+        return position
+
+    def _terms(self, kind: str, path: Path | None, *, fixed: bool) -> list[NodeTerms]:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not fixed):
+            return [self._node_terms(kind, node, path) for node in range(N_INPUTS, N_INPUTS + N_NODES)]
+
+    def _node_terms(self, kind: str, node: int, path: Path | None) -> NodeTerms:
+        remaining = self.remaining[kind]
+        chosen = remaining if path is None else [[name] for name in path[kind]]
+        edges = [edge for edge, (_, target) in enumerate(EDGES) if target == node and chosen[edge] != [NONE]]
+        beta = self.betas[kind]
+        edge_weights = torch.softmax(beta[edges], 0) if self.edge_normalisation else torch.ones_like(beta[edges])
+        operations: list[tuple[int, str]] = []
+        parts: list[Tensor] = []
+        for position, edge in enumerate(edges):
+            kept = [number for number, name in enumerate(chosen[edge]) if name != NONE]
+            operations += [(edge, chosen[edge][number]) for number in kept]
+            weight = edge_weights[position : position + 1]
+            if path is None:
+                weight = weight * torch.softmax(cast(nn.ParameterList, self.alphas[kind])[edge], 0)[kept]
+            parts.append(weight)
+        return NodeTerms(operations, torch.cat(parts) if parts else edge_weights, edges, edge_weights)
+
+
+def _without(values: Tensor, position: int) -> Tensor:
+    return torch.cat([values[:position], values[position + 1 :]])
+
+
+def _binarizer(config: SearchConfig, space: Space) -> Binarizer:
+    bits = 32 if config.binarizer == "none" else space.ACTIVATION_BITS
+    model = ModelConfig(binarizer=config.binarizer, activation_bits=bits)
+    binarizer: Binarizer = tables.load(models.BINARIZERS, "binarizer", config.binarizer).build(model)
+    return binarizer
