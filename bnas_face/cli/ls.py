@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
-KINDS = ("protocols", "datasets", "backbones", "heads", "binarizers")
+KINDS = ("protocols", "datasets", "backbones", "heads", "binarizers", "spaces", "searchers", "genotypes")
+PACKAGES = {"searchers": "bnas_face.search.searchers"}
 
 
-@click.command("ls", short_help="List protocols, datasets, backbones, heads or binarizers.")
+@click.command("ls", short_help="List protocols, datasets, backbones, searchers and whatever else has a name.")
 @click.argument("kind", metavar=f"{{{'|'.join(KINDS)}}}")
 def command(kind: str) -> None:
-    """List what can be named: protocols, datasets, backbones, heads or binarizers, with one line each."""
+    """List what can be named on the command line, with one line each."""
     from bnas_face import tables
 
     tables.check_known("kind", kind, KINDS)
@@ -29,7 +30,11 @@ def _rows(kind: str) -> list[tuple[str, str]]:
         from bnas_face.data import datasets
 
         return [(name, datasets.card(name).title) for name in datasets.names()]
+    if kind == "genotypes":
+        from bnas_face import genotype
+
+        return [(name, str(found.origin.get("source", found.space))) for name, found in genotype.PUBLISHED.items()]
     from bnas_face import tables
 
-    package = f"bnas_face.models.{kind}"
+    package = PACKAGES.get(kind, f"bnas_face.models.{kind}")
     return [(name, tables.summary(package, name)) for name in tables.names(package)]

@@ -20,6 +20,7 @@ from bnas_face.config import ModelConfig, TrainConfig
 from bnas_face.errors import BnasFaceError, CheckpointError, ConfigError
 
 SCHEMA = "bnas_face.run/1"
+SEARCH_SCHEMA = "bnas_face.search/"
 CONFIG = "config.json"
 WEIGHTS = "weights.safetensors"
 
@@ -101,12 +102,26 @@ def load_config(run_dir: Path) -> dict[str, Any]:
         info = files.read_json(path)
     except BnasFaceError as error:
         raise CheckpointError(str(error)) from error
+    refuse_search(run_dir)
     if not isinstance(info, dict) or info.get("schema") != SCHEMA:
         found = info.get("schema") if isinstance(info, dict) else type(info).__name__
         raise CheckpointError(f"'{path}' has schema '{found}'; expected '{SCHEMA}'. Was it written by another version?")
     if not isinstance(info.get("name"), str) or not isinstance(info.get("model"), dict):
         raise CheckpointError(f"'{path}' lacks its name or its model. Restore the file or train again.")
     return info
+
+
+def refuse_search(run_dir: Path) -> None:
+    """Raise `CheckpointError` if the folder is one of ``bnasface search``: it has cells, but no trained network."""
+    try:
+        info = files.read_json(run_dir / CONFIG)
+    except BnasFaceError:
+        return
+    if isinstance(info, dict) and str(info.get("schema")).startswith(SEARCH_SCHEMA):
+        raise CheckpointError(
+            f"'{run_dir}' is a search and holds no trained network. Train what it found: bnasface train "
+            f"--backbone searched --genotype {run_dir / 'genotype.json'} --name {run_dir.name}-1bit."
+        )
 
 
 def _model_config(path: Path, info: dict[str, Any]) -> ModelConfig:

@@ -191,7 +191,7 @@ class _Run:
         )
         return (
             f"The {what} became {value} in epoch {row.unit + 1} of the search ({row.phase}). {kept}. Search under a "
-            "new name with a lower --lr or --precision fp32."
+            "new name with a lower --lr."
         )
 
     def _save(self) -> None:

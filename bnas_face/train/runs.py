@@ -68,6 +68,7 @@ def begin(
         raise ConfigError("--resume and --overwrite contradict each other. Give one of them.")
     if is_helper_process():
         return from_json(saved.load_config(run_dir)) if resume and is_begun(run_dir) else config
+    saved.refuse_search(run_dir)
     if overwrite:
         _check_ours(run_dir)
         return config
@@ -96,7 +97,8 @@ def _check_ours(run_dir: Path) -> None:
 
 
 def clear(run_dir: Path) -> None:
-    """Remove an earlier run; `CheckpointError` for a folder that is none."""
+    """Remove an earlier run; `CheckpointError` for a folder that is none, or a search."""
+    saved.refuse_search(run_dir)
     _check_ours(run_dir)
     shutil.rmtree(run_dir, ignore_errors=True)
 
