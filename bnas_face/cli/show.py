@@ -1,0 +1,44 @@
+"""``bnasface show``: what a file holds, as text and as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bnas_face.cli import SuggestingGroup
+
+
+@click.group("show", cls=SuggestingGroup, short_help="Show a genotype as text and as a picture.")
+def command() -> None:
+    """Show what a file holds."""
+
+
+@command.command("genotype", short_help="Print both cells and draw them as SVG.")
+@click.argument("source", metavar="PATH")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.svg",
+    help="Where the picture goes.  [default: beside the genotype]",
+)
+def genotype(source: str, out: Path | None) -> None:
+    """Print the cells of a genotype and draw them.
+
+    PATH is a genotype file, a folder that holds genotype.json, or a published one: bnasface ls genotypes.
+
+    \b
+      bnasface show genotype runs/s1/genotype.json
+      bnasface show genotype bnas_xnor_1 --out cells.svg
+    """
+    from bnas_face import files
+    from bnas_face import genotype as genotypes
+    from bnas_face.report import cells
+
+    inside = Path(source) / "genotype.json"
+    path = inside if inside.is_file() and source not in genotypes.PUBLISHED else Path(source)
+    found = genotypes.load(path)
+    click.echo(genotypes.as_text(found))
+    target = out or path.with_suffix(".svg")
+    files.write_text(target, cells.svg(found))
+    click.echo(f"Drawn in {target}")
