@@ -328,6 +328,8 @@ class TrainConfig:
         Weight of the auxiliary classifier's loss, where the model has one.
     cutout_px : int
         Side of the square that is blanked in every training image, in pixels of the network's input; 0 for none.
+    gradient_clip : float
+        The gradient of all weights together is shortened to this Euclidean length; 0 leaves it as it is.
     """
 
     name: str
@@ -356,6 +358,7 @@ class TrainConfig:
     threads: int = 0
     auxiliary_weight: float = 0.4
     cutout_px: int = 0
+    gradient_clip: float = 0.0
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -371,6 +374,7 @@ class TrainConfig:
             ("batch size", self.batch_size, 2, 1_000_000),
             ("auxiliary weight", self.auxiliary_weight, 0, 100),
             ("cutout in pixels", self.cutout_px, 0, 1024),
+            ("gradient clip", self.gradient_clip, 0, 1e6),
             ("minimum number of images", self.min_images, 1, 1_000_000),
             ("learning rate", self.lr, 0, 100),
             ("weight decay", self.weight_decay, 0, 10),

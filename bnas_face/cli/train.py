@@ -1,4 +1,4 @@
-"""``bnasface train``: images of named people in, a run folder out."""
+"""``bnasface train``: images of people or of objects in, a run folder out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from bnas_face import config as settings
+from bnas_face import genotype as genotypes
 from bnas_face.config import ModelConfig, TrainConfig
 
 _MODEL = ModelConfig()
@@ -20,16 +21,21 @@ _TRAIN = TrainConfig(name="default", model=_MODEL)
 _OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("dataset", str, "Training set: bnasface ls datasets, or folder:PATH."),
     ("min_images", int, "Leave out people with fewer images."),
+    ("task", click.Choice(["embedding", "classification"]), "What to learn.  [default: what the set is for]"),
     ("backbone", str, "Network: bnasface ls backbones."),
+    ("genotype", str, "Of backbone searched: a genotype.json, or bnas_xnor_1 (the cell the authors released)."),
+    ("cells", int, "Of backbone searched: number of cells."),
+    ("channels", int, "Of backbone searched: channels of the first cells."),
     ("binarizer", str, "What makes it 1-bit: bnasface ls binarizers. 'none' is the full-precision twin."),
     ("activation_bits", int, "32 (W1A32), or 1 (W1A1: inputs of the convolutions are 1-bit too)."),
     ("shortcuts", str, "Around every 'convolution', or every 'block' as published."),
     ("weight_scale", str, "One scale per 'filter' (XNOR-Net) or per 'layer' (BNAS)."),
-    ("size_px", int, "Height and width of the input: 64 or 112."),
+    ("size_px", int, "Height and width of the input: 64 or 112 for faces, 32 for cifar10."),
     ("width", float, "Multiplier of the channel counts; the published networks have 1."),
-    ("embedding_dim", int, "Length of the embedding."),
+    ("embedding_dim", int, "Length of the embedding; of objects always the number of classes."),
+    ("drop_path", float, "Largest probability that an operation of backbone searched is dropped."),
     ("dropout", float, "Share of features dropped before the embedding layer."),
-    ("head", str, "Loss: bnasface ls heads."),
+    ("head", str, "Loss: bnasface ls heads; cross_entropy for objects."),
     ("scale", float, "Scale of the head.  [default: the paper's]"),
     ("margin", float, "Margin of the head: radians for arcface, a cosine for cosface.  [default: the paper's]"),
     ("epochs", int, "Times every image is seen."),
@@ -39,12 +45,15 @@ _OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("weight_decay", float, "Weight decay.  [default: 0.0005]"),
     ("momentum", float, "Momentum of sgd."),
     ("warmup_epochs", float, "Linear warm-up before the cosine."),
+    ("gradient_clip", float, "Shorten the gradient to this length; 0 leaves it."),
+    ("auxiliary_weight", float, "Weight of the auxiliary classifier's loss."),
     ("shift_px", int, "Random shift each way, in pixels of a 112 px image."),
+    ("cutout_px", int, "Side of a square that is blanked in every image; 0 for none."),
     ("precision", str, "fp32 or bf16 (mixed)."),
     ("devices", str, "auto, cpu, cpu:2, or a number of GPUs."),
     ("threads", int, "CPU threads; 0 is torch's choice."),
     ("seed", int, "Of initial weights, order, augmentation and held-out people."),
-    ("development_share", float, "Share of people held out for development accuracy; 0 for none."),
+    ("development_share", float, "Share of people (of objects: of every class) held out; 0 for none."),
     ("development_pairs", int, "At most so many development pairs."),
     ("development_epochs", int, "Measure every so many epochs."),
     ("checkpoint_minutes", float, "Save the training state at least so often."),
@@ -53,7 +62,7 @@ _OPTIONS: tuple[tuple[str, Any, str], ...] = (
 
 def _add_options(function: Callable[..., None]) -> Callable[..., None]:
     for name, kind, text in reversed(_OPTIONS):
-        default = getattr(_MODEL, name, None) if hasattr(_MODEL, name) else getattr(_TRAIN, name)
+        default = None if name == "task" else getattr(_MODEL if hasattr(_MODEL, name) else _TRAIN, name)
         option = click.option(
             "--" + name.replace("_", "-"), name, type=kind, default=default, show_default=default is not None, help=text
         )
@@ -64,6 +73,8 @@ def _add_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.command("train")
 @click.option("--name", required=True, help="The run is written to runs/NAME.")
 @_add_options
+@click.option("--auxiliary", is_flag=True, help="Auxiliary classifier at two thirds of a searched network (objects).")
+@click.option("--preset", help="Settings that go together: 'paper' for cifar10 and imagenet. What you type wins.")
 @click.option("--input-scale", is_flag=True, help="XNOR-Net's map of input magnitudes (1-bit activations only).")
 @click.option(
     "--exclude-names-of", multiple=True, metavar="DATASET", help="Leave out people whom DATASET has. Repeatable."
@@ -71,29 +82,37 @@ def _add_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--resume", is_flag=True, help="Go on with an unfinished run, with the settings it was begun with.")
 @click.option("--overwrite", is_flag=True, help="Delete an earlier run of this name.")
 @click.pass_context
-def command(context: click.Context, /, *, name: str, resume: bool, overwrite: bool, **values: Any) -> None:
+def command(
+    context: click.Context, /, *, name: str, preset: str | None, resume: bool, overwrite: bool, **values: Any
+) -> None:
     """Train a network; stop it at any moment and go on with --resume.
 
     \b
       bnasface train --dataset demo --name twin
       bnasface train --dataset lfw --exclude-names-of cfp --binarizer xnor --name mine
+      bnasface train --dataset cifar10 --backbone searched --genotype bnas_xnor_1 --binarizer xnor --name c10
     """
-    from bnas_face.train import runs, source
+    from bnas_face.train import presets, runs, source
     from bnas_face.train.loop import train
 
     given = {key for key in values if context.get_parameter_source(key) is ParameterSource.COMMANDLINE}
     run_dir = settings.RUNS / name
+    values = presets.fill(values, given, preset)
     config = runs.begin(_config(name, values), run_dir, resume=resume, overwrite=overwrite, given=given)
     outcome = train(config, run_dir, resume=resume, on_decode=_show_decoding)
     if runs.is_helper_process():
         return
-    click.echo(_summary(run_dir, outcome.seconds, outcome.development_accuracy))
+    held_out = "held-out images" if config.model.task == "classification" else "held-out people"
+    click.echo(_summary(run_dir, outcome.seconds, outcome.development_accuracy, held_out))
     protocols = " ".join(f"--protocol {protocol}" for protocol in source.protocols_for(config))
-    click.echo(f"Now test it:  bnasface eval {protocols} --model {run_dir}")
+    if protocols:
+        click.echo(f"Now test it:  bnasface eval {protocols} --model {run_dir}")
 
 
 def _config(name: str, values: dict[str, Any]) -> TrainConfig:
     of_model = {field.name for field in fields(ModelConfig)}
+    if values["genotype"] is not None:
+        values = {**values, "genotype": genotypes.load(values["genotype"])}
     model = ModelConfig(**{key: value for key, value in values.items() if key in of_model})
     return TrainConfig(name=name, model=model, **{key: value for key, value in values.items() if key not in of_model})
 
@@ -103,6 +122,6 @@ def _show_decoding(done: int, total: int) -> None:
         click.echo(f"{total} training images are in memory.")
 
 
-def _summary(run_dir: Path, seconds: float, accuracy: float | None) -> str:
-    measured = "" if accuracy is None else f" Development accuracy {accuracy:.4f} (held-out people, no test result)."
+def _summary(run_dir: Path, seconds: float, accuracy: float | None, held_out: str) -> str:
+    measured = "" if accuracy is None else f" Development accuracy {accuracy:.4f} ({held_out}, no test result)."
     return f"Trained {run_dir} in {seconds / 60:.1f} minutes.{measured}"

@@ -1,4 +1,5 @@
-"""Development accuracy: verification on pairs of identities that were held out of the training set.
+"""Development accuracy: verification on pairs of identities that were held out of the training set (faces), or
+recognition of held-out images of every class (objects).
 
 It watches a training and compares settings. It is no test result: the identities come from the training set, and
 nothing here ever sees a test protocol.
@@ -67,6 +68,42 @@ def split(images: FaceImages, share: float, *, seed: int) -> tuple[FaceImages, F
     held = np.zeros(n_identities, bool)
     held[np.random.default_rng((seed, 101)).choice(n_identities, n_held, replace=False)] = True
     return images.select_identities(~held), images.select_identities(held)
+
+
+def split_images(images: FaceImages, share: float, *, seed: int) -> tuple[FaceImages, FaceImages]:
+    """Hold out images of every class: for objects, whose classes are the same in training and test.
+
+    Parameters
+    ----------
+    images : FaceImages
+    share : float
+        Share of each class to hold out, in (0, 0.5], rounded; at least one image of every class.
+    seed : int
+
+    Returns
+    -------
+    training, development : FaceImages
+        Disjoint in images, with the same classes; together they are `images`.
+
+    Raises
+    ------
+    DatasetError
+        If a class has a single image.
+    """
+    order = np.random.default_rng((seed, 103)).permutation(len(images))
+    order = order[np.argsort(images.labels[order], kind="stable")]
+    counts = images.images_per_identity()
+    if counts.min() < 2:
+        name = images.identity_names[int(counts.argmin())]
+        raise DatasetError(
+            f"Class '{name}' of dataset '{images.name}' has {counts.min()} image; holding out a share for development "
+            "accuracy takes two. Use --min-images 2, or --development-share 0."
+        )
+    n_held = np.maximum(1, np.rint(share * counts)).astype(np.int64)
+    rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    held = np.zeros(len(images), bool)
+    held[order[rank < np.repeat(n_held, counts)]] = True
+    return images.select_images(np.flatnonzero(~held)), images.select_images(np.flatnonzero(held))
 
 
 def draw_pairs(labels: NDArray[np.int64], n_pairs: int, *, seed: int) -> DevelopmentPairs:

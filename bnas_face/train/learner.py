@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +18,8 @@ EMBED_BATCH = 256
 
 class Learner(nn.Module):
     """Backbone and head, trained together.
+
+    Where the backbone has an auxiliary classifier, its loss is added with ``config.auxiliary_weight``.
 
     Parameters
     ----------
@@ -33,14 +37,45 @@ class Learner(nn.Module):
             scale=config.scale,
             margin=config.margin,
         )
+        self.auxiliary_weight = config.auxiliary_weight if config.model.auxiliary else 0.0
 
     def forward(self, pixels: Tensor, labels: Tensor) -> Tensor:
         """RGB uint8 (batch_size, size_px, size_px, 3) and int64 (batch_size,) → mean loss."""
         loss: Tensor = self.head(self.backbone(normalised(pixels)), labels)
+        if self.auxiliary_weight and self.backbone.auxiliary_logits is not None:
+            loss = loss + self.auxiliary_weight * self.head(self.backbone.auxiliary_logits, labels)
         return loss
 
 
-@torch.no_grad()
+def drop_paths(backbone: Any, probability: float) -> None:
+    """Set the probability with which a searched network drops an operation's output; others have no such thing."""
+    if hasattr(backbone, "drop_path"):
+        backbone.drop_path = probability
+
+
+def recognised(
+    backbone: nn.Module,
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    device: torch.device,
+    *,
+    bf16: bool,
+) -> float:
+    """Share of images whose largest logit is that of their class, in [0, 1], higher is better; see `embed`.
+
+    Parameters
+    ----------
+    backbone : nn.Module
+        Puts out logits.
+    pixels : ndarray of uint8, shape (n_images, size_px, size_px, 3)
+    labels : ndarray of int64, shape (n_images,)
+    device, bf16
+        As in `embed`.
+    """
+    logits = _outputs(backbone, pixels, device, bf16=bf16, flip_sum=False)
+    return float((logits.argmax(axis=1) == labels).mean())
+
+
 def embed(backbone: nn.Module, pixels: NDArray[np.uint8], device: torch.device, *, bf16: bool) -> NDArray[np.float32]:
     """Embeddings f(x) + f(flip x) in evaluation mode; the mode is put back afterwards.
 
@@ -56,13 +91,22 @@ def embed(backbone: nn.Module, pixels: NDArray[np.uint8], device: torch.device, 
     -------
     ndarray of float32, shape (n_images, embedding_dim)
     """
+    return _outputs(backbone, pixels, device, bf16=bf16, flip_sum=True)
+
+
+@torch.no_grad()
+def _outputs(
+    backbone: nn.Module, pixels: NDArray[np.uint8], device: torch.device, *, bf16: bool, flip_sum: bool
+) -> NDArray[np.float32]:
     was_training = backbone.training
     backbone.eval()
     parts: list[NDArray[np.float32]] = []
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         for start in range(0, len(pixels), EMBED_BATCH):
             images = normalised(torch.from_numpy(pixels[start : start + EMBED_BATCH]).to(device))
-            both = backbone(images).float() + backbone(images.flip(3)).float()
-            parts.append(both.cpu().numpy())
+            outputs = backbone(images).float()
+            if flip_sum:
+                outputs = outputs + backbone(images.flip(3)).float()
+            parts.append(outputs.cpu().numpy())
     backbone.train(was_training)
     return np.concatenate(parts)

@@ -20,7 +20,7 @@ from bnas_face.schedule import lr_at
 from bnas_face.train import checkpoint, environment, log, recipe, runs
 from bnas_face.train.checkpoint import Counters
 from bnas_face.train.devices import make_fabric
-from bnas_face.train.learner import Learner, embed
+from bnas_face.train.learner import Learner, drop_paths, embed, recognised
 from bnas_face.train.progress import TrainingProgress
 from bnas_face.train.source import TrainingData, check_names, prepare
 
@@ -86,7 +86,7 @@ def train(
     """
     config = recipe.resolve(config)
     check_names(config)
-    Learner(config, n_identities=2)  # what cannot be built is told before images are decoded
+    Learner(config, n_identities=_n_outputs(config))  # what cannot be built is told before images are decoded
     fabric = make_fabric(config)
     fabric.launch()
     data = prepare(config, progress=on_decode if fabric.is_global_zero else None)
@@ -160,6 +160,7 @@ class Trainer:
 
     def _epoch(self, epoch: int, progress: TrainingProgress) -> None:
         self.wrapped.train()
+        drop_paths(self.learner.backbone, self.config.model.drop_path * epoch / self.config.epochs)
         self.images, self.seconds = 0, 0.0
         started = time.monotonic()
         for batch in self._batches(epoch):
@@ -186,6 +187,7 @@ class Trainer:
             seed=self.config.seed,
             epoch=epoch,
             shift_px=round(self.config.shift_px * self.config.model.size_px / 112),
+            cutout_px=self.config.cutout_px,
             skip=self.counters.step - epoch * self.steps_per_epoch,
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
@@ -205,6 +207,9 @@ class Trainer:
         value = float(fabric.all_reduce(loss.detach(), reduce_op="mean"))
         if not math.isfinite(value):
             raise TrainingError(self._not_finite(value))
+        if self.config.gradient_clip:
+            clip = self.config.gradient_clip
+            fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=clip, error_if_nonfinite=False)
         self.optimizer.step()
         self.counters.step += 1
         self.counters.loss_sum += value
@@ -254,12 +259,21 @@ class Trainer:
         self.last_saved = time.monotonic()
 
     def _development_accuracy(self) -> float | None:
-        pairs = self.data.development_pairs
-        if pairs is None or not self.fabric.is_global_zero:
-            return None
+        data, backbone, device = self.data, self.learner.backbone, self.fabric.device
         bf16 = self.config.precision == "bf16"
-        embeddings = embed(self.learner.backbone, self.data.development_pixels, self.fabric.device, bf16=bf16)
-        return development.accuracy(embeddings, pairs)
+        if not self.fabric.is_global_zero:
+            return None
+        if data.development_labels is not None:
+            return recognised(backbone, data.development_pixels, data.development_labels, device, bf16=bf16)
+        if data.development_pairs is None:
+            return None
+        embeddings = embed(backbone, data.development_pixels, device, bf16=bf16)
+        return development.accuracy(embeddings, data.development_pairs)
+
+
+def _n_outputs(config: TrainConfig) -> int:
+    """Identities to try a head with before the data are known; what classifies says its number of classes itself."""
+    return config.model.embedding_dim if config.model.task == "classification" else 2
 
 
 def _check_same_data(run_dir: Path, data: TrainingData) -> None:

@@ -26,8 +26,11 @@ class TrainingData:
     labels : ndarray of int64, shape (n_images,)
     n_identities : int
     development_pixels : ndarray of uint8, shape (n_development, size_px, size_px, 3)
-        Empty without held-out identities.
+        Empty where nothing is held out.
     development_pairs : DevelopmentPairs or None
+        Of faces.
+    development_labels : ndarray of int64, shape (n_development,), or None
+        Of objects.
     provenance : dict
         JSON values for ``config.json``.
     """
@@ -37,6 +40,7 @@ class TrainingData:
     n_identities: int
     development_pixels: NDArray[np.uint8]
     development_pairs: development.DevelopmentPairs | None
+    development_labels: NDArray[np.int64] | None
     provenance: dict[str, Any]
 
 
@@ -46,11 +50,14 @@ def prepare(config: TrainConfig, *, progress: loader.Progress | None = None) -> 
     Raises
     ------
     ConfigError, DatasetError
-        See `selection.select`, `development.split`, `development.draw_pairs`, `loader.decode_all`.
+        See `selection.select`, `development`, `loader.decode_all`.
     """
     images = select(config.dataset, exclude_names_of=config.exclude_names_of, min_images=config.min_images)
+    is_objects = config.model.task == "classification"
     training, held, pairs = images, None, None
-    if config.development_share > 0:
+    if config.development_share > 0 and is_objects:
+        training, held = development.split_images(images, config.development_share, seed=config.seed)
+    elif config.development_share > 0:
         training, held = development.split(images, config.development_share, seed=config.seed)
         pairs = development.draw_pairs(held.labels, config.development_pairs, seed=config.seed)
     size_px = config.model.size_px
@@ -61,6 +68,7 @@ def prepare(config: TrainConfig, *, progress: loader.Progress | None = None) -> 
         n_identities=training.n_identities,
         development_pixels=empty if held is None else loader.decode_all(held, size_px),
         development_pairs=pairs,
+        development_labels=held.labels if held is not None and is_objects else None,
         provenance=_provenance(config, training, held),
     )
 
@@ -75,6 +83,7 @@ def _provenance(config: TrainConfig, training: FaceImages, held: FaceImages | No
         "n_identities": training.n_identities,
         "n_development_images": 0 if held is None else len(held),
         "n_development_identities": 0 if held is None else held.n_identities,
+        **({"class_names": list(training.identity_names)} if config.model.task == "classification" else {}),
         "source": {key: value for key, value in training.provenance.items() if _is_json(value)},
     }
 
@@ -88,9 +97,11 @@ def _is_json(value: object) -> bool:
 
 
 def protocols_for(config: TrainConfig) -> list[str]:
-    """Protocols to test a run on: those of the sets whose people it does not know, else the rendered ones or LFW."""
+    """Protocols to test a run on: of objects its own set's; of faces those whose people it does not know."""
     known = [name for name in protocol_names() if name != "lfw_dev"]
     dataset = config.dataset.partition(":")[0]
+    if config.model.task == "classification":
+        return [name for name in known if name == dataset]
     wanted = config.exclude_names_of or (("demo",) if dataset == "demo" else ("lfw", "cfp"))
     found = [name for name in known for other in wanted if _is_of(name, other)]
     return [name for name in found if dataset == "demo" or not _is_of(name, dataset)] or ["demo_lfw"]

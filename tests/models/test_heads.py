@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from bnas_face import models, tables
 from bnas_face.errors import ConfigError, UnknownNameError
 
-HEADS = tables.names(models.HEADS)
+HEADS = [name for name in tables.names(models.HEADS) if name != "cross_entropy"]  # which has no weights
 TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-9}
 
 
@@ -122,6 +122,28 @@ def test_margin_heads_ignore_the_length_of_an_embedding(name):
 def test_softmax_refuses_a_margin():
     with pytest.raises(ConfigError, match=r"has no margin, but margin 0\.5 is given"):
         models.build_head("softmax", embedding_dim=5, n_identities=4, margin=0.5)
+
+
+def test_cross_entropy_takes_outputs_as_logits_and_learns_nothing():
+    embeddings, labels = _case(dim=4)
+    head = models.build_head("cross_entropy", embedding_dim=4, n_identities=4)
+    assert list(head.parameters()) == []
+    torch.testing.assert_close(head(embeddings, labels), F.cross_entropy(embeddings, labels))
+    half = head(embeddings.bfloat16(), labels)
+    assert half.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"margin": 0.5}, r"Head 'cross_entropy' has no margin, but margin 0\.5 is given"),
+        ({"scale": 64.0}, "Head 'cross_entropy' has no scale, but scale 64 is given"),
+        ({"n_identities": 10}, "takes the network's 5 outputs as the logits of 10 classes"),
+    ],
+)
+def test_cross_entropy_refuses_what_it_cannot_use(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        models.build_head("cross_entropy", **({"embedding_dim": 5, "n_identities": 5} | settings))
 
 
 def test_a_mistyped_head_is_suggested():
