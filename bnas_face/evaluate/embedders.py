@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnas_face import files, tables
-from bnas_face.config import RUNS
-from bnas_face.errors import UnknownNameError
+from bnas_face import genotype as genotypes
+from bnas_face.config import RUNS, ModelConfig
+from bnas_face.errors import CheckpointError, UnknownNameError
 from bnas_face.models.backbones._preprocessing import Preprocessing
 
 KINDS = ("onnx", "facenet")
+GENOTYPE = "genotype.json"
 PART = 8
 """Images that go through an ONNX network at once on one thread."""
 
@@ -164,6 +166,7 @@ def _open_onnx(spec: str, path: Path, options: Mapping[str, Any], threads: int) 
         "twin": None,
         "preprocessing": network.preprocessing.as_dict(),
         "training": None,
+        "genotype": None,
     }
     return Embedder(
         spec=spec,
@@ -194,6 +197,7 @@ def _open_facenet(spec: str, name: str, device: str) -> Embedder:
         "twin": None,
         "preprocessing": preprocessing.as_dict(),
         "training": None,
+        "genotype": None,
     }
     network = _torch_network(model, preprocessing, device)
     return Embedder(spec=spec, info=info, preprocessing=preprocessing, network=network)
@@ -219,9 +223,26 @@ def _open_run(spec: str, device: str) -> Embedder:
         "twin": None,
         "preprocessing": preprocessing.as_dict(),
         "training": _training(settings),
+        "genotype": _genotype(folder, config),
     }
     network = _torch_network(model, preprocessing, device)
     return Embedder(spec=spec, info=info, preprocessing=preprocessing, network=network)
+
+
+def _genotype(folder: Path, config: ModelConfig) -> dict[str, Any] | None:
+    """The searched cells as JSON: from ``genotype.json`` of the run with its whole origin, else from the settings."""
+    if config.genotype is None:
+        return None
+    file = folder / GENOTYPE
+    if not file.is_file():
+        return config.genotype.to_json()
+    found = genotypes.load(file)
+    if found != config.genotype:
+        raise CheckpointError(
+            f"'{file}' describes other cells than '{folder / 'config.json'}', from which the network was built. "
+            "Restore the run's own genotype.json, or delete it to go by config.json."
+        )
+    return found.to_json()
 
 
 def _training(settings: Mapping[str, Any]) -> dict[str, Any]:

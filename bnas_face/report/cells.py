@@ -87,7 +87,7 @@ def _drawn(name: str, cell: Cell) -> Iterator[str]:
     halves = name == "reduction"
     note = "halves height and width, doubles the channels" if halves else "keeps height and width"
     yield f'<text class="heading" x="{_LEFT - 20:g}" y="20">{name.capitalize()} cell'
-    yield f'<tspan class="quiet" dx="8" font-weight="400">{note}</tspan></text>'
+    yield f'<tspan class="aside" dx="8" font-weight="400">{note}</tspan></text>'
     edges = [
         (edge.source, node, place, edge.operation)
         for node, pair in enumerate(cell, N_INPUTS)
@@ -110,7 +110,7 @@ def _branch(source: int, node: int, place: int, halves: bool) -> Iterator[str]:
     x, y, end = _node_x(source, halves), _row_y(node, place), _node_x(node, halves) - _step(halves) + _ARROW
     yield picture.line(f"M{x + _BEND + 2:g} {y:g}H{end - 8:g}", "halo")
     yield picture.line(f"M{x:g} {y - _BEND:g}Q{x:g} {y:g} {x + _BEND:g} {y:g}H{end - 6:g}", "wire")
-    yield picture.line(f"M{end:g} {y:g}l-8 -4v8Z", "tip")
+    yield picture.line(f"M{end:g} {y:g}l-8 -4v8Z", "arrow")
 
 
 def _operation(node: int, place: int, operation: str, stride: bool, halves: bool) -> Iterator[str]:
@@ -128,12 +128,12 @@ def _operation(node: int, place: int, operation: str, stride: bool, halves: bool
         "wire",
     )
     yield (
-        f'<rect class="box {sort}" x="{left:g}" y="{y - _BOX_HEIGHT / 2:g}" width="{width:g}" '
+        f'<rect class="box op-{sort}" x="{left:g}" y="{y - _BOX_HEIGHT / 2:g}" width="{width:g}" '
         f'height="{_BOX_HEIGHT:g}" rx="{corner}"/>'
     )
-    yield picture.text(left + 10, y, operation, f"code middle {sort}")
+    yield picture.text(left + 10, y, operation, f"code middle op-{sort}")
     if stride:
-        yield picture.text(left + width - 9, y, "÷2", f"middle {sort}", anchor="end")
+        yield picture.text(left + width - 9, y, "÷2", f"middle op-{sort}", anchor="end")
 
 
 def _node(node: int, used: bool, halves: bool) -> Iterator[str]:
@@ -148,7 +148,7 @@ def _cell_name(x: float, y: float, index: str) -> str:
     """The letter c with an index below the line."""
     return (
         f'<text x="{x:g}" y="{y:g}" text-anchor="middle"><tspan font-style="italic">c</tspan>'
-        f'<tspan class="quiet" dy="3">{index}</tspan></text>'
+        f'<tspan class="aside" dy="3">{index}</tspan></text>'
     )
 
 
@@ -162,7 +162,7 @@ def _output(halves: bool) -> Iterator[str]:
     top, bottom = _node_y(first) - 16, _node_y(last) + 16
     yield f'<rect class="output" x="{bar:g}" y="{top:g}" width="7" height="{bottom - top:g}" rx="2"/>'
     yield _cell_name(bar + 3.5, top - 10, "k")
-    yield picture.text(bar + 3.5, bottom + 17, "concatenate", "quiet", anchor="middle")
+    yield picture.text(bar + 3.5, bottom + 17, "concatenate", "aside", anchor="middle")
 
 
 def _legend() -> Iterator[str]:
@@ -170,7 +170,7 @@ def _legend() -> Iterator[str]:
     x = _LEFT - 20
     for sort, words in (("conv", "convolution"), ("pool", "pooling"), ("skip", "skip connection")):
         corner = 4 if sort == "conv" else 9
-        yield f'<rect class="box {sort}" x="{x:g}" y="1" width="34" height="18" rx="{corner}"/>'
-        yield picture.text(x + 42, 10, words, "quiet middle")
+        yield f'<rect class="box op-{sort}" x="{x:g}" y="1" width="34" height="18" rx="{corner}"/>'
+        yield picture.text(x + 42, 10, words, "aside middle")
         x += 72 + 6.2 * len(words)
-    yield picture.text(x, 10, "÷2 stride 2", "quiet middle")
+    yield picture.text(x, 10, "÷2 stride 2", "aside middle")

@@ -69,8 +69,14 @@ class Shrinkage:
     median_margin: float | None
 
 
-def read(history: Any) -> tuple[Moment, ...]:
+def read(history: Any, origin: Mapping[str, Any] | None = None) -> tuple[Moment, ...]:
     """Check the ``origin.history`` of a genotype.
+
+    Parameters
+    ----------
+    history : list
+    origin : mapping, optional
+        The whole origin: where an entry does not tell its noise, that of counting follows from it (`counting_noise`).
 
     Raises
     ------
@@ -80,8 +86,8 @@ def read(history: Any) -> tuple[Moment, ...]:
     if not isinstance(history, list):
         raise FormatError(f"The history of the search is {type(history).__name__}, expected a list of rounds.")
     try:
-        return tuple(_moment(entry, place) for place, entry in enumerate(history))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return tuple(_moment(entry, place, origin or {}) for place, entry in enumerate(history))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"lacks '{error.args[0]}'" if isinstance(error, KeyError) else str(error)
         raise FormatError(f"The history of the search is damaged: {reason}. Search again to have it drawn.") from error
 
@@ -98,12 +104,62 @@ def shrinkage(moments: Sequence[Moment]) -> Shrinkage:
     )
 
 
-def _moment(entry: Mapping[str, Any], place: int) -> Moment:
+def counting_noise(origin: Mapping[str, Any], accuracy: float, k: int) -> float | None:
+    """The standard error that counting alone gives a margin of a BNAS round; the true noise is at least that.
+
+    ``e = sqrt(2·p·(1−p) / (n·T))`` is the standard error of the difference of two operations' mean accuracies (T
+    samples on n held-out images or pairs each). Upper bounds differ in accuracy, so e is their noise; likelihoods are a
+    softmax over ceil(K/2) operations, which makes it ``e / (ceil(K/2)·τ)`` to first order. Ours, not the papers'.
+
+    Parameters
+    ----------
+    origin : mapping
+        Of the genotype; its ``config`` is that of the search.
+    accuracy : float
+        p, the mean of the round, a fraction.
+    k : int
+        Operations an edge has in the round.
+
+    Returns
+    -------
+    float or None
+        None where the origin does not tell enough.
+    """
+    config = origin.get("config")
+    n = _held_out(origin, config) if isinstance(config, Mapping) else None
+    if n is None or not isinstance(config, Mapping) or not 0 <= accuracy <= 1:
+        return None
+    repeats, temperature, ucb = (config.get(name) for name in ("repeats", "temperature", "ucb"))
+    if not all(_is_positive(value) for value in (repeats, temperature)) or k < 2:
+        return None
+    error = math.sqrt(2 * accuracy * (1 - accuracy) / (n * repeats))  # type: ignore[operator]
+    n_drawn = math.ceil(k / 2)
+    by_bound = _is_positive(ucb) and n_drawn > 1
+    return error if by_bound else error / (n_drawn * temperature)  # type: ignore[operator]
+
+
+def _held_out(origin: Mapping[str, Any], config: Mapping[str, Any]) -> float | None:
+    """How many images or pairs an accuracy was counted on."""
+    n_images, share, pairs = origin.get("n_images"), config.get("validation_share"), config.get("pairs")
+    if config.get("fitness") == "verification":
+        return float(pairs) if _is_positive(pairs) else None  # type: ignore[arg-type]
+    return n_images * share if _is_positive(n_images) and _is_positive(share) else None  # type: ignore[operator]
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+
+
+def _moment(entry: Mapping[str, Any], place: int, origin: Mapping[str, Any]) -> Moment:
     weights = entry.get("alpha") or entry.get("likelihood") or {}
     where = f"entry {place}"
+    left = entry.get("remaining") or {cell: [list(edge) for edge in weights[cell]] for cell in CELLS}
+    accuracy, noise = _maybe(entry.get("mean_accuracy"), where), _maybe(entry.get("noise"), where)
+    if noise is None and accuracy is not None:
+        noise = counting_noise(origin, accuracy, max(len(edge) for cell in CELLS for edge in left[cell]))
     return Moment(
         number=_whole(entry.get("round", entry.get("epoch", place)), where),
-        remaining={cell: _left(entry["remaining"][cell], where) for cell in CELLS},
+        remaining={cell: _left(left[cell], where) for cell in CELLS},
         weight={
             (cell, edge, _known(name, where)): _number(value, where)
             for cell in CELLS
@@ -112,8 +168,8 @@ def _moment(entry: Mapping[str, Any], place: int) -> Moment:
         },
         is_share=bool(entry.get("alpha")),
         abandoned=dict(_abandoned(item, where) for item in entry.get("abandoned") or []),
-        noise=_maybe(entry.get("noise"), where),
-        accuracy=_maybe(entry.get("mean_accuracy"), where),
+        noise=noise,
+        accuracy=accuracy,
     )
 
 

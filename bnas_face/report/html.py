@@ -17,7 +17,7 @@ import pandas as pd
 
 from bnas_face import __version__
 from bnas_face.files import write_text
-from bnas_face.report import failures, figures, numbers, results, tables, verdict
+from bnas_face.report import failures, figures, numbers, results, searched, tables, verdict
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -29,6 +29,8 @@ _GROUPED_FROM = 10_000
 
 def write(folder: Path) -> Path:
     """Write ``report.html``, ``tables.md`` and ``tables.tex`` of a report folder from its ``result.json``.
+
+    For searched models also their pictures, ``cells_1.svg`` and ``search_1.svg``, numbered as on the page.
 
     ``pairs.csv`` and ``images/`` are used where they exist. Returns the path of the page.
 
@@ -45,6 +47,10 @@ def write(folder: Path) -> Path:
     page = render(result, pairs, folder)
     write_text(folder / "tables.md", tables.markdown(result, marks))
     write_text(folder / "tables.tex", tables.latex(result, marks))
+    for number, group in enumerate(searched.groups(result.models, standalone=True), start=1):
+        write_text(folder / f"cells_{number}.svg", group.cells(standalone=True))
+        if group.shrinking:
+            write_text(folder / f"search_{number}.svg", group.shrinking)
     write_text(folder / PAGE_NAME, page)
     return folder / PAGE_NAME
 
@@ -63,9 +69,11 @@ def render(result: results.Result, pairs: pd.DataFrame | None, folder: Path) -> 
     )
     marks = figures.marks(result.models)
     found = tables.rows(result, marks)
+    groups = searched.groups(result.models)
+    sections = [section for section in _SECTIONS if groups or section[0] != "searched"]
     environment.filters["breakable"] = _breakable
     return environment.get_template("report.html.j2").render(
-        style=style,
+        style=style + (searched.style() if groups else ""),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         data=_script_json(_page_data(result)),
@@ -87,7 +95,10 @@ def render(result: results.Result, pairs: pd.DataFrame | None, folder: Path) -> 
         scores=[plot for protocol in result.protocols for plot in _scores(protocol, result, marks, pairs)],
         gallery=failures.gallery(result, pairs, folder),
         provenance=_provenance(result),
-        sections=_SECTIONS,
+        searched=groups,
+        flat=_flat,
+        sections=sections,
+        numbered={name: place for place, (name, _) in enumerate(sections, start=1)},
     )
 
 
@@ -98,6 +109,7 @@ _SECTIONS = (
     ("scores", "Scores"),
     ("failures", "Failures"),
     ("tar", "TAR at FMR"),
+    ("searched", "Searched cells"),
     ("provenance", "Provenance"),
 )
 

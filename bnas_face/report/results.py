@@ -9,6 +9,7 @@ from typing import Any
 
 from bnas_face.errors import FormatError, ReportError
 from bnas_face.files import read_json
+from bnas_face.genotype import Genotype, from_json
 from bnas_face.report.node import Node
 
 SCHEMA = "bnas_face.result/1"
@@ -38,7 +39,10 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A model of the report. Bits, counts and bytes are None where unknown; `raw` is its whole JSON object."""
+    """A model of the report. Bits, counts and bytes are None where unknown; `raw` is its whole JSON object.
+
+    `genotype` is that of a searched network, with its origin; None for every other.
+    """
 
     id: str
     weight_bits: int | None
@@ -47,6 +51,7 @@ class Model:
     file_bytes: int | None
     twin: str | None
     raw: Mapping[str, Any]
+    genotype: Genotype | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +226,18 @@ def _model(node: Node) -> Model:
         file_bytes=node["file_bytes"].maybe_integer(),
         twin=None if twin.value is None else twin.text(),
         raw=node.fields(),
+        genotype=_genotype(node),
     )
+
+
+def _genotype(node: Node) -> Genotype | None:
+    found = node.get("genotype")
+    if found is None:
+        return None
+    try:
+        return from_json(found.fields(), found.where)
+    except FormatError as error:
+        raise found.error(f"holds no genotype: {str(error).removesuffix('.')}") from error
 
 
 def _protocol(node: Node) -> Protocol:

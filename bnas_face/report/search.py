@@ -31,7 +31,7 @@ def shrinking(history: Any, *, genotype: Genotype | None = None, standalone: boo
     history : list
         ``origin.history`` of a genotype.
     genotype : Genotype, optional
-        What was found; the edges it kept are set in bold.
+        What was found: the edges it kept are set in bold, and its origin tells the noise of counting.
     standalone : bool
         A whole SVG document; False for a page that holds `picture.style`.
 
@@ -45,7 +45,7 @@ def shrinking(history: Any, *, genotype: Genotype | None = None, standalone: boo
     FormatError
         If the history is damaged.
     """
-    every = read(history)
+    every = read(history, genotype.origin if genotype else None)
     moments = _thinned(every)
     if not moments:
         return NOTHING
@@ -109,7 +109,7 @@ def _head(moments: Sequence[Moment]) -> Iterator[str]:
         f"A bar grows by one step for every {_word(moments)} its operation was left. The stronger the colour, the "
         f"higher {scale}."
     )
-    yield picture.text(_LEFT, 37, words, "quiet")
+    yield picture.text(_LEFT, 37, words, "aside")
 
 
 def _table_rows(moments: Sequence[Moment]) -> list[tuple[str, list[str]]]:
@@ -148,7 +148,7 @@ def _table(moments: Sequence[Moment], width: float) -> Iterator[str]:
     top = _HEAD + _CHART * _has_accuracy(moments)
     for row, (label, texts) in enumerate(_table_rows(moments)):
         y = top + (row + 0.8) * _TABLE_ROW
-        yield picture.text(_LEFT, y, label, "quiet")
+        yield picture.text(_LEFT, y, label, "aside")
         for x, content in zip(xs, texts, strict=True):
             yield picture.text(x, y, content, "small", anchor="middle")
 
@@ -158,7 +158,7 @@ def _curve(moments: Sequence[Moment], xs: Sequence[float]) -> Iterator[str]:
     low, high = min(v for _, v in points), max(v for _, v in points)
     bottom, height = _HEAD + _CHART - 14, _CHART - 36
     at = [(x, bottom - height * ((v - low) / (high - low) if high > low else 0.5), v) for x, v in points]
-    yield picture.text(_LEFT, bottom - height / 2 + 4, "mean accuracy, %", "quiet")
+    yield picture.text(_LEFT, bottom - height / 2 + 4, "mean accuracy, %", "aside")
     if len(at) > 1:
         yield picture.line("M" + "L".join(f"{x:g} {y:.1f}" for x, y, _ in at), "curve")
     labelled = {0, len(at) - 1, max(range(len(at)), key=lambda i: at[i][2])} if len(at) > 12 else set(range(len(at)))
@@ -175,21 +175,25 @@ def _cell(
     scales = _scales(moments)
     top = _HEAD + _table_height(moments) + place * _CELL_HEIGHT
     yield picture.text(_LEFT, top + 18, f"{cell.capitalize()} cell", "heading")
-    yield picture.text(_LEFT, top + 38, "edge", "quiet")
+    yield picture.text(_LEFT, top + 38, "edge", "aside")
     for column, name in enumerate(names):
         yield picture.text(_column_x(column), top + 38, name, "code")
-    yield picture.text(_column_x(len(names)) + 8, top + 38, "found", "quiet")
+    yield picture.text(_column_x(len(names)) + 8, top + 38, "found", "aside")
     for edge, (source, target) in enumerate(EDGES):
         y = top + 44 + edge * _ROW + (target - N_INPUTS) * _NODE_GAP
         found = _found(cell, edge, moments)
-        kept = genotype is not None and any(
-            (item.source, item.operation) == (source, found) for item in genotype.cell(cell)[target - N_INPUTS]
-        )
-        weight = "kept" if kept else "quiet"
+        kept = _kept(genotype, cell, source, target)
+        weight = "kept" if kept else "aside"
         yield picture.text(_LEFT, y + 9, f"{source} → {target}", weight)
         for column, name in enumerate(names):
             yield from _bar((cell, edge, name), _column_x(column), y, moments, scales, name == found)
-        yield picture.text(_column_x(len(names)) + 8, y + 9, found, f"code {weight}")
+        yield picture.text(_column_x(len(names)) + 8, y + 9, kept or found, f"code {weight}")
+
+
+def _kept(genotype: Genotype | None, cell: str, source: int, target: int) -> str:
+    """The operation the genotype has on an edge (for one that ended with "none" its substitute); empty without one."""
+    edges = genotype.cell(cell)[target - N_INPUTS] if genotype else ()
+    return next((edge.operation for edge in edges if edge.source == source), "")
 
 
 def _column_x(column: int) -> float:
@@ -270,9 +274,9 @@ def _legend(moments: Sequence[Moment], top: float) -> Iterator[str]:
     y = top + 10
     for shade in range(_SHADES):
         yield picture.line(f"M{_LEFT + shade * 14:g} {y + _BAR / 2:g}h13", f"step s{shade}")
-    yield picture.text(_LEFT + 78, y + 9, "less to more likely", "quiet")
+    yield picture.text(_LEFT + 78, y + 9, "less to more likely", "aside")
     yield f'<rect class="found" x="{_LEFT + 206:g}" y="{y - 1:g}" width="26" height="{_BAR + 2:g}"/>'
-    yield picture.text(_LEFT + 240, y + 9, "found; bold: kept in the cell (two for each node)", "quiet")
+    yield picture.text(_LEFT + 240, y + 9, "found; bold: kept in the cell (two for each node)", "aside")
     if any(moment.is_coin_toss(margin) for moment in moments for margin in moment.margins):
         yield f'<circle class="toss" cx="{_LEFT + 540:g}" cy="{y + _BAR / 2:g}" r="3"/>'
-        yield picture.text(_LEFT + 552, y + 9, "abandoned by a margin within the noise", "quiet")
+        yield picture.text(_LEFT + 552, y + 9, "abandoned by a margin within the noise", "aside")

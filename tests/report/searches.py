@@ -62,9 +62,9 @@ def alpha_history(space: str = "paper", epochs: tuple[int, ...] = (15, 20, 30, 4
     return found
 
 
-def genotype(space: str = "paper", *, seed: int = 0, **origin: Any) -> Genotype:
-    """A random genotype with two different sources for every node."""
-    rng = np.random.default_rng(seed)
+def genotype(space: str = "paper", *, draw: int = 0, **origin: Any) -> Genotype:
+    """A random genotype (number `draw`) with two different sources for every node."""
+    rng = np.random.default_rng(draw)
     names = OPERATIONS[space][1:]
 
     def cell() -> tuple[tuple[Edge, Edge], ...]:
@@ -74,3 +74,13 @@ def genotype(space: str = "paper", *, seed: int = 0, **origin: Any) -> Genotype:
         )
 
     return Genotype(space=space, normal=cell(), reduction=cell(), origin=origin)
+
+
+def origin(**changes: Any) -> dict[str, Any]:
+    """The origin of a genotype as a search writes it."""
+    return {
+        "searcher": "bnas", "space": "paper", "binarizer": "xnor", "fitness": "classification", "seed": 3,
+        "dataset": "demo", "dataset_hash": "ab" * 32, "n_images": 7323, "seconds": 723.4,
+        "config": {"repeats": 3, "temperature": 1.0, "ucb": 0.0, "validation_share": 0.5, "channel_sampling": 2},
+        "summary": {"single_path_epochs": 57, "mixed_epochs": 12}, "history": [],
+    } | changes  # fmt: skip
