@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import searches
 
 from bnas_face.report import html, numbers
 
@@ -322,3 +323,48 @@ def test_a_printed_page_shows_no_controls(browser: Any, example: Path) -> None:
     assert not any(control.is_displayed() for control in _all(browser, ".controls"))
     assert all(figure.is_displayed() for figure in _all(browser, "figure"))
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+@pytest.fixture(scope="session")
+def searched_example(tmp_path_factory: pytest.TempPathFactory, example_content: Any) -> Path:
+    """A report of a searched network and its twin, with a hostile origin."""
+    (content, _), save = example_content
+    hostile = "</svg></desc><script>document.title='run'</script><svg onload=document.title='run'>" + "W" * 150
+    origin = searches.origin(history=searches.bnas_history(), dataset=hostile)
+    changed = json.loads(json.dumps(content))
+    for model in changed["models"][:2]:
+        model["genotype"] = searches.genotype(**origin).to_json()
+    folder: Path = save(tmp_path_factory.mktemp("reports") / "searched", changed)
+    html.write(folder)
+    return folder
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_searched_cells_are_drawn_on_desk_and_phone_and_run_nothing(
+    browser: Any, searched_example: Path, width: int
+) -> None:
+    _open(browser, searched_example / "report.html", width)
+    assert browser.title == "searched – face verification report"
+    assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+    inner, scrolled = browser.execute_script(
+        "return [document.documentElement.clientWidth, document.documentElement.scrollWidth]"
+    )
+    assert scrolled <= inner
+    heights = browser.execute_script(
+        "return [...document.querySelectorAll('#searched .cells .code')].map((n) => n.getBoundingClientRect().height)"
+    )
+    assert len(heights) == 16 and min(heights) > 9
+    assert browser.execute_script("return getComputedStyle(document.querySelector('.op-conv')).fill") != "rgb(0, 0, 0)"
+
+
+def test_searched_cells_are_printed_whole(browser: Any, searched_example: Path) -> None:
+    _open(browser, searched_example / "report.html", 700)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    hidden, widths = browser.execute_script(
+        """const all = [...document.querySelectorAll("#searched .picture *:not(title, desc, g)")];
+        return [all.filter((n) => getComputedStyle(n).display === "none").length,
+          [...document.querySelectorAll("#searched .picture")].map((n) => n.getBoundingClientRect().width)]"""
+    )
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert hidden == 0
+    assert len(widths) == 2 and max(widths) <= 700

@@ -1,0 +1,43 @@
+"""What result.json says of the cells of a searched network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bnas_face import genotype as genotypes
+from bnas_face.config import ModelConfig
+from bnas_face.errors import CheckpointError, FormatError
+from bnas_face.evaluate import embedders
+from bnas_face.genotype import BNAS_XNOR_1
+
+CONFIG = ModelConfig(backbone="searched", genotype=BNAS_XNOR_1)
+
+
+def test_a_network_that_was_not_searched_has_no_genotype(tmp_path: Path) -> None:
+    assert embedders._genotype(tmp_path, ModelConfig()) is None
+
+
+def test_the_genotype_file_of_the_run_is_told_with_its_whole_origin(tmp_path: Path) -> None:
+    cells = {name: BNAS_XNOR_1.cell(name) for name in genotypes.CELLS}
+    own = genotypes.Genotype(space="paper", **cells, origin={"history": [{"round": 1}]})
+    genotypes.save(tmp_path / "genotype.json", own)
+    assert embedders._genotype(tmp_path, CONFIG) == own.to_json()
+
+
+def test_without_the_file_the_settings_tell_it(tmp_path: Path) -> None:
+    assert embedders._genotype(tmp_path, CONFIG) == BNAS_XNOR_1.to_json()
+
+
+def test_a_genotype_file_of_other_cells_is_refused(tmp_path: Path) -> None:
+    other = genotypes.Genotype(space="paper", normal=BNAS_XNOR_1.reduction, reduction=BNAS_XNOR_1.normal)
+    genotypes.save(tmp_path / "genotype.json", other)
+    with pytest.raises(CheckpointError, match="describes other cells than"):
+        embedders._genotype(tmp_path, CONFIG)
+
+
+def test_a_damaged_genotype_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "genotype.json").write_text("{")
+    with pytest.raises(FormatError, match=r"genotype\.json"):
+        embedders._genotype(tmp_path, CONFIG)
