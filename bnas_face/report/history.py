@@ -114,7 +114,7 @@ def counting_noise(origin: Mapping[str, Any], accuracy: float, k: int) -> float 
     Parameters
     ----------
     origin : mapping
-        Of the genotype; its ``config`` is that of the search.
+        Of the genotype; its ``config`` is that of the search, its ``search_data`` counts the images.
     accuracy : float
         p, the mean of the round, a fraction.
     k : int
@@ -140,10 +140,10 @@ def counting_noise(origin: Mapping[str, Any], accuracy: float, k: int) -> float 
 
 def _held_out(origin: Mapping[str, Any], config: Mapping[str, Any]) -> float | None:
     """How many images or pairs an accuracy was counted on."""
-    n_images, share, pairs = origin.get("n_images"), config.get("validation_share"), config.get("pairs")
-    if config.get("fitness") == "verification":
-        return float(pairs) if _is_positive(pairs) else None  # type: ignore[arg-type]
-    return n_images * share if _is_positive(n_images) and _is_positive(share) else None  # type: ignore[operator]
+    data = origin.get("search_data")
+    field_name = "n_pairs" if config.get("fitness") == "verification" else "n_validation_images"
+    found = data.get(field_name) if isinstance(data, Mapping) else None
+    return found if _is_positive(found) else None
 
 
 def _is_positive(value: Any) -> bool:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from statistics import mean
 from typing import Any
 
 from bnas_face.errors import FormatError
@@ -85,11 +86,19 @@ def _group(models: Sequence[Model], places: list[int], standalone: bool) -> Sear
         models=tuple(places),
         genotype=genotype,
         facts=_facts(genotype, total),
-        settings={k: v for k, v in genotype.origin.items() if k not in ("history", *_TOLD)},
+        settings=_settings(genotype.origin),
         shrinking=shrinking,
         missing=missing,
         noise=_NOISE if total is not None and total.n_coin_tosses is not None else "",
     )
+
+
+def _settings(origin: Mapping[str, Any]) -> dict[str, Any]:
+    """The origin without its lists of rounds and samples, and without what `_facts` tell."""
+    rest = {key: value for key, value in origin.items() if key not in ("history", *_TOLD)}
+    if isinstance(summary := rest.get("summary"), Mapping):
+        rest["summary"] = {key: value for key, value in summary.items() if key != "samples"}
+    return rest
 
 
 def _no_history(origin: Mapping[str, Any]) -> str:
@@ -109,7 +118,20 @@ def _facts(genotype: Genotype, total: history.Shrinkage | None) -> list[tuple[st
     for key in ("single_path_epochs", "mixed_epochs"):
         if isinstance(summary, Mapping) and type(summary.get(key)) is int:
             facts.append((key.replace("_", " ").replace("single path", "single-path"), numbers.count(summary[key])))
-    return facts + _certainty(total)
+    return facts + _samples(summary) + _certainty(total)
+
+
+def _samples(summary: Any) -> list[tuple[str, str]]:
+    """What random search saw: how many genotypes, how accurate."""
+    samples = summary.get("samples") if isinstance(summary, Mapping) else None
+    if not isinstance(samples, list):
+        return []
+    found = [sample.get("accuracy") for sample in samples if isinstance(sample, Mapping)]
+    known = [value for value in found if isinstance(value, float) and 0 <= value <= 1]
+    facts = [("genotypes drawn", numbers.count(len(samples)))]
+    if known:
+        facts.append(("their accuracy", f"mean {100 * mean(known):.1f} %, best {100 * max(known):.1f} %"))
+    return facts
 
 
 def _certainty(total: history.Shrinkage | None) -> list[tuple[str, str]]:

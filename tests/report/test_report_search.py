@@ -76,17 +76,18 @@ def test_without_known_noise_only_a_tie_is_marked_and_nothing_is_counted() -> No
 
 
 def test_counting_noise_is_the_standard_error_of_a_difference_of_means() -> None:
-    origin = {"n_images": 2000, "config": {"repeats": 3, "temperature": 0.5, "ucb": 1.0, "validation_share": 0.25}}
+    settings: dict[str, Any] = {"repeats": 3, "temperature": 0.5, "ucb": 1.0}
+    origin = {"config": settings, "search_data": {"n_validation_images": 500, "n_pairs": 1000}}
     error = math.sqrt(2 * 0.3 * 0.7 / (500 * 3))
     assert history.counting_noise(origin, 0.3, 8) == pytest.approx(error)
     assert history.counting_noise(origin, 0.3, 2) == pytest.approx(error / (1 * 0.5))
-    origin["config"]["ucb"] = 0.0  # type: ignore[index]
+    settings["ucb"] = 0.0
     assert history.counting_noise(origin, 0.3, 7) == pytest.approx(error / (4 * 0.5))
-    verification = {"config": origin["config"] | {"fitness": "verification", "pairs": 1000}}  # type: ignore[operator]
-    assert history.counting_noise(verification, 0.3, 7) == pytest.approx(error / (4 * 0.5) / math.sqrt(2))
+    settings["fitness"] = "verification"
+    assert history.counting_noise(origin, 0.3, 7) == pytest.approx(error / (4 * 0.5) / math.sqrt(2))
 
 
-@pytest.mark.parametrize("origin", [{}, {"config": 3}, {"config": {}}, {"n_images": "many", "config": {"repeats": 3}}])
+@pytest.mark.parametrize("origin", [{}, {"config": 3}, {"config": {}}, {"search_data": [3], "config": {"repeats": 3}}])
 def test_counting_noise_is_not_guessed(origin: dict[str, Any]) -> None:
     assert history.counting_noise(origin, 0.5, 8) is None
 
