@@ -93,7 +93,7 @@ class Genotype:
     origin: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        if self.space not in OPERATIONS:
+        if not isinstance(self.space, str) or self.space not in OPERATIONS:
             raise FormatError(f"Search space '{self.space}' is not known. Known: {', '.join(OPERATIONS)}.")
         for name in CELLS:
             _check_cell(name, getattr(self, name), self.space)
@@ -109,6 +109,10 @@ class Genotype:
             name: [[[edge.operation, edge.source] for edge in edges] for edges in self.cell(name)] for name in CELLS
         }
         return {"schema": SCHEMA, "space": self.space, **cells, "origin": dict(self.origin)}
+
+    def short_text(self) -> str:
+        """``paper-3f2a91c0``: the space and eight hex digits that equal genotypes share, for messages."""
+        return f"{self.space}-{files.sha256_text(as_text(self))[:8]}"
 
 
 def _check_cell(name: str, cell: Cell, space: str) -> None:
@@ -152,29 +156,41 @@ def from_json(content: Any, where: str = "genotype") -> Genotype:
     if not isinstance(content, Mapping) or content.get("schema") != SCHEMA:
         found = content.get("schema") if isinstance(content, Mapping) else type(content).__name__
         raise FormatError(f"'{where}' has schema '{found}'; expected '{SCHEMA}'. Write one with bnasface search.")
+    missing = [name for name in ("space", *CELLS) if name not in content]
+    if missing:
+        raise FormatError(f"'{where}' is no genotype: it lacks {', '.join(missing)}.")
+    origin = content.get("origin", {})
+    if not isinstance(origin, Mapping):
+        raise FormatError(f"'{where}' is no genotype: its origin is '{_excerpt(origin)}'; expected an object.")
     try:
-        return Genotype(
-            space=content["space"],
-            normal=_cell(content["normal"]),
-            reduction=_cell(content["reduction"]),
-            origin=dict(content.get("origin", {})),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        reason = f"'{error.args[0]}' is missing" if isinstance(error, KeyError) else str(error)
-        raise FormatError(f"'{where}' is no genotype: {reason}.") from error
+        cells = {name: _cell(name, content[name]) for name in CELLS}
+        return Genotype(space=content["space"], **cells, origin=dict(origin))
     except FormatError as error:
         raise FormatError(f"'{where}': {error}") from error
 
 
-def _cell(content: Any) -> Cell:
+def _cell(name: str, content: Any) -> Cell:
     """JSON ``[[[operation, source], [operation, source]], …]`` → cell; lengths are checked by `Genotype`."""
-    cell: list[tuple[Edge, ...]] = []
-    for edges in content:
-        pairs = [tuple(edge) for edge in edges]
-        if any(len(pair) != 2 or type(pair[0]) is not str or type(pair[1]) is not int for pair in pairs):
-            raise ValueError(f"an edge is ['operation', source node], found {list(map(list, pairs))}")
-        cell.append(tuple(Edge(*pair) for pair in pairs))
-    return tuple(cell)  # type: ignore[arg-type]
+    if not isinstance(content, list) or not all(isinstance(edges, list) for edges in content):
+        raise FormatError(
+            f"The {name} cell is '{_excerpt(content)}'; expected a list of {N_NODES} nodes, each a list of "
+            f"{EDGES_KEPT} edges ['operation', source node]."
+        )
+    return tuple(tuple(_edge(name, edge) for edge in edges) for edges in content)  # type: ignore[misc]
+
+
+def _edge(name: str, content: Any) -> Edge:
+    if not isinstance(content, list | tuple) or [type(part) for part in content] != [str, int]:
+        raise FormatError(
+            f"An edge of the {name} cell is '{_excerpt(content)}'; expected ['operation', source node], such as "
+            "['skip_connect', 0]."
+        )
+    return Edge(*content)
+
+
+def _excerpt(content: Any) -> str:
+    text = " ".join(str(content).split())
+    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def from_pairs(space: str, normal: Any, reduction: Any, **origin: Any) -> Genotype:
@@ -185,11 +201,12 @@ def from_pairs(space: str, normal: Any, reduction: Any, **origin: Any) -> Genoty
     FormatError
         As `Genotype`.
     """
-    return Genotype(space=space, normal=_paired(normal), reduction=_paired(reduction), origin=origin)
+    cells = {"normal": _paired("normal", normal), "reduction": _paired("reduction", reduction)}
+    return Genotype(space=space, **cells, origin=origin)
 
 
-def _paired(pairs: Any) -> Cell:
-    edges = [Edge(operation, source) for operation, source in pairs]
+def _paired(name: str, pairs: Any) -> Cell:
+    edges = [_edge(name, pair) for pair in pairs]
     return tuple(tuple(edges[i : i + EDGES_KEPT]) for i in range(0, len(edges), EDGES_KEPT))  # type: ignore[misc]
 
 
@@ -212,15 +229,21 @@ PUBLISHED: Mapping[str, Genotype] = {"bnas_xnor_1": BNAS_XNOR_1}
 
 
 def load(source: str | Path) -> Genotype:
-    """Read a genotype file, or a published genotype by its name (``"bnas_xnor_1"``).
+    """Read a genotype file, or a published genotype by its name (``"bnas_xnor_1"``, in capitals or not).
 
     Raises
     ------
     FormatError
         If the file is absent, damaged, or describes no network.
     """
-    if str(source) in PUBLISHED:
-        return PUBLISHED[str(source)]
+    published = PUBLISHED.get(str(source).lower())
+    if published is not None and not Path(source).is_file():
+        return published
+    if not Path(source).exists():
+        raise FormatError(
+            f"'{source}' is neither a genotype file nor a published genotype ({', '.join(PUBLISHED)}). "
+            "Give runs/NAME/genotype.json of a search."
+        )
     return from_json(files.read_json(Path(source)), str(source))
 
 

@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from bnas_face.config import ModelConfig
 
 
 def binary_parameters(model: nn.Module) -> int:
     """Number of weights of which the network uses one bit only (of modules whose ``weight_bits`` is 1)."""
-    return sum(part.weight.numel() for part in model.modules() if isinstance(part, nn.Conv2d) and _is_binary(part))
+    return sum(part.weight.numel() for part in _binary_convolutions(model))
 
 
-def _is_binary(module: nn.Module) -> bool:
-    return getattr(module, "weight_bits", 32) == 1
+def _binary_convolutions(model: nn.Module) -> list[nn.Conv2d]:
+    return [part for part in model.modules() if isinstance(part, nn.Conv2d) and getattr(part, "weight_bits", 32) == 1]
 
 
 def summary(model: nn.Module, config: ModelConfig, *, weights_file: Path | None = None) -> dict[str, Any]:
     """Bits, parameters and bytes of a network without its head.
 
+    Left out everywhere but in ``file_bytes`` is what only training needs, which a module names in ``training_only``:
+    the auxiliary classifier of a searched network, pcnn's projections. The authors of BNAS count alike.
+
     Returns
     -------
     dict
         ``weight_bits``, ``activation_bits`` : 1 or 32, of the binarizer's convolutions.
-        ``n_parameters``, ``n_binary_parameters``, ``n_float_parameters`` : learned numbers; batch norm statistics and
-        the scales a, which follow from the weights, are not counted.
+        ``n_parameters``, ``n_binary_parameters``, ``n_float_parameters`` : learned numbers, the gains and biases of
+        batch norms among the float ones; batch norm statistics and the scales a, which follow from the weights, are
+        not counted.
         ``packed_bytes`` : lower bound of a packed file: binary weights at one bit, everything else (with batch norm
         statistics and one float scale per filter or layer) at 32. Computed, not measured.
         ``file_bytes`` : length of `weights_file`, or None without one. Today this is ``weights.safetensors``, which
         holds latent float32 weights: a 1-bit network simulated in float is **not** smaller on disk.
         ``file_format`` : ``"float32 safetensors (simulated)"`` for a 1-bit network, else ``"float32 safetensors"``.
     """
-    n_parameters = sum(p.numel() for p in model.parameters())
+    training_only = _training_only(model)
+    n_parameters = _count(model.named_parameters(), training_only)
     n_binary = binary_parameters(model)
     n_float = n_parameters - n_binary
-    n_buffers = sum(b.numel() for b in model.buffers() if b.is_floating_point())
+    floats = ((name, buffer) for name, buffer in model.named_buffers() if buffer.is_floating_point())
+    n_buffers = _count(floats, training_only)
     return {
         "weight_bits": 1 if n_binary else 32,
         "activation_bits": config.activation_bits,
@@ -50,6 +57,18 @@ def summary(model: nn.Module, config: ModelConfig, *, weights_file: Path | None 
     }
 
 
+def _training_only(model: nn.Module) -> tuple[str, ...]:
+    """Full names, each ending in a dot, of the parameters and modules that inference does without."""
+    return tuple(
+        f"{path}.{name}.".lstrip(".")
+        for path, part in model.named_modules()
+        for name in getattr(part, "training_only", ())
+    )
+
+
+def _count(named: Iterable[tuple[str, Tensor]], without: tuple[str, ...]) -> int:
+    return sum(tensor.numel() for name, tensor in named if not f"{name}.".startswith(without))
+
+
 def _n_scales(model: nn.Module) -> int:
-    parts = [p for p in model.modules() if isinstance(p, nn.Conv2d) and _is_binary(p)]
-    return sum(p.out_channels if getattr(p, "per_filter", True) else 1 for p in parts)
+    return sum(p.out_channels if getattr(p, "per_filter", True) else 1 for p in _binary_convolutions(model))

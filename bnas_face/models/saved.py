@@ -1,12 +1,14 @@
 """A run folder: ``config.json`` and ``weights.safetensors``, written atomically and checked when read back.
 
 ``config.json`` is the whole `TrainConfig` as nested objects, with ``schema`` and ``training_data`` (provenance of the
-images). ``weights.safetensors`` is written when training has finished: a folder without it is an unfinished run.
+images). The genotype of a searched network is in it, and once more in ``genotype.json`` beside it, for people and
+``bnasface show``; the two must agree. ``weights.safetensors`` is written when training has finished: a folder without
+it is an unfinished run.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,38 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bnas_face import files, models
+from bnas_face import genotype as genotypes
 from bnas_face.config import ModelConfig, TrainConfig
-from bnas_face.errors import BnasFaceError, CheckpointError, ConfigError
+from bnas_face.errors import BnasFaceError, CheckpointError, ConfigError, FormatError
 
 SCHEMA = "bnas_face.run/1"
 SEARCH_SCHEMA = "bnas_face.search/"
 CONFIG = "config.json"
+GENOTYPE = "genotype.json"
 WEIGHTS = "weights.safetensors"
 
 
 def save_config(run_dir: Path, config: TrainConfig, training_data: dict[str, Any]) -> None:
-    """Write ``config.json``; `training_data` says what the network is trained on (JSON values only)."""
-    files.write_json(run_dir / CONFIG, {"schema": SCHEMA, **asdict(config), "training_data": training_data})
+    """Write ``config.json``, and ``genotype.json`` for a searched network.
+
+    Parameters
+    ----------
+    run_dir : Path
+    config : TrainConfig
+    training_data : dict of JSON values
+        What the network is trained on.
+    """
+    if config.model.genotype is not None:
+        genotypes.save(run_dir / GENOTYPE, config.model.genotype)
+    files.write_json(run_dir / CONFIG, {"schema": SCHEMA, **settings(config), "training_data": training_data})
+
+
+def settings(config: TrainConfig) -> dict[str, Any]:
+    """All fields as JSON values; ``TrainConfig`` and ``ModelConfig`` read them back."""
+    model = {field.name: getattr(config.model, field.name) for field in fields(config.model)}
+    if config.model.genotype is not None:
+        model["genotype"] = config.model.genotype.to_json()
+    return {**{field.name: getattr(config, field.name) for field in fields(config)}, "model": model}
 
 
 def save(run_dir: Path, model: nn.Module, config: TrainConfig, training_data: dict[str, Any] | None = None) -> None:
@@ -81,7 +103,7 @@ def load(run_dir: Path) -> tuple[nn.Module, ModelConfig, dict[str, Any]]:
             f"Run '{run_dir}' has no {WEIGHTS}: its training did not finish. Continue it with "
             f"bnasface train --name {info['name']} --resume."
         )
-    config = _model_config(run_dir / CONFIG, info)
+    config = model_config(run_dir, info)
     try:
         model = models.build(config)
     except (ConfigError, TypeError, ValueError, RuntimeError) as error:
@@ -124,7 +146,15 @@ def refuse_search(run_dir: Path) -> None:
         )
 
 
-def _model_config(path: Path, info: dict[str, Any]) -> ModelConfig:
+def model_config(run_dir: Path, info: dict[str, Any]) -> ModelConfig:
+    """The `ModelConfig` of a run's ``config.json``.
+
+    Raises
+    ------
+    CheckpointError
+        If a setting is unknown or out of range, or the genotype is damaged or not that of ``genotype.json``.
+    """
+    path = run_dir / CONFIG
     known = {field.name for field in fields(ModelConfig)}
     unknown = sorted(set(info["model"]) - known)
     if unknown:
@@ -132,9 +162,29 @@ def _model_config(path: Path, info: dict[str, Any]) -> ModelConfig:
             f"'{path}' has unknown model settings {', '.join(unknown)}. Was it written by a newer version?"
         )
     try:
-        return ModelConfig(**info["model"])
+        config = ModelConfig(**info["model"])
+    except FormatError as error:
+        raise CheckpointError(f"'{path}' has a damaged genotype: {error}") from error
     except (ConfigError, TypeError) as error:
         raise CheckpointError(f"'{path}' has a model setting out of range: {error}") from error
+    _check_genotype(run_dir, config)
+    return config
+
+
+def _check_genotype(run_dir: Path, config: ModelConfig) -> None:
+    """The copy beside ``config.json``, where there is one, must be the genotype of the network."""
+    path = run_dir / GENOTYPE
+    if config.genotype is None or not path.exists():
+        return
+    try:
+        copy = genotypes.load(path)
+    except FormatError as error:
+        raise CheckpointError(f"{error} Delete it: the run's genotype is in {CONFIG}, too.") from error
+    if copy != config.genotype:
+        raise CheckpointError(
+            f"'{path}' is not the genotype in {CONFIG}, with which the run was trained. Restore or delete it; train "
+            "under a new --name to use another genotype."
+        )
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -6,13 +6,14 @@ import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from bnas_face import files
 from bnas_face.config import ModelConfig, TrainConfig
-from bnas_face.errors import CheckpointError, ConfigError
+from bnas_face.errors import CheckpointError, ConfigError, FormatError
+from bnas_face.genotype import Genotype
 from bnas_face.models import saved
 from bnas_face.train import recipe
 
@@ -123,15 +124,20 @@ def _merged(before: TrainConfig, now: TrainConfig, given: Collection[str]) -> Tr
         if old[name] != new[name] and new[name] not in (None, "auto"):
             option = name.replace("_", "-")
             raise ConfigError(
-                f"--{option} is '{new[name]}', but run '{before.name}' was begun with '{old[name]}'. "
+                f"--{option} is '{_shown(new[name])}', but run '{before.name}' was begun with '{_shown(old[name])}'. "
                 "Leave it out to go on, or train under a new --name."
             )
     return replace(before, **{name: new[name] for name in MACHINE_FIELDS & set(given)})
 
 
 def _flat(config: TrainConfig) -> dict[str, Any]:
-    values = asdict(config)
-    return {**values.pop("model"), **values}
+    """Settings of training and model by name; the genotype as a value, equal whatever its origin."""
+    values = {field.name: getattr(config, field.name) for field in fields(config) if field.name != "model"}
+    return {**{field.name: getattr(config.model, field.name) for field in fields(config.model)}, **values}
+
+
+def _shown(value: object) -> object:
+    return value.short_text() if isinstance(value, Genotype) else value
 
 
 def from_json(info: Mapping[str, Any]) -> TrainConfig:
@@ -141,7 +147,7 @@ def from_json(info: Mapping[str, Any]) -> TrainConfig:
     try:
         values["exclude_names_of"] = tuple(values.get("exclude_names_of", ()))
         return TrainConfig(**{**values, "model": ModelConfig(**info["model"])})
-    except (ConfigError, TypeError, KeyError) as error:
+    except (ConfigError, FormatError, TypeError, KeyError) as error:
         raise CheckpointError(
             f"{saved.CONFIG} of run '{info.get('name')}' has a setting that cannot be used: {error}"
         ) from error

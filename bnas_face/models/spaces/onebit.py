@@ -11,7 +11,9 @@ preprocessing             1×1 block; after a reduction cell 2×2 average → 1�
 ========================  ========================================================================================
 
 A block is BN → sign (the binarizer's convolution takes it) → bconv → BN → + shortcut → RPReLU. The shortcut has no
-parameters: 2×2 average where the block strides, channels averaged or repeated where its width changes. 3×3 kernels are
+parameters and carries the real values before the sign, after the first BN: nodes add blocks, so that values of an
+unnormalised shortcut grow with every cell (to 500 after 8 cells) until what the convolutions add is lost. It averages
+2×2 where the block strides, and averages or repeats channels where the width changes. 3×3 kernels are
 dense; 5×5 kernels work in groups of at least 32 channels, so that their cost stays near the dense 3×3's. There is no
 depthwise convolution: nine bits per output leave a popcount nothing to do.
 
@@ -39,7 +41,7 @@ GROUP_CHANNELS = 32
 
 
 class Block(nn.Module):
-    """BN → bconv (takes the sign itself) → BN → + shortcut → RPReLU.
+    """n = BN(x); RPReLU(BN(bconv(n)) + shortcut(n)), bconv taking the sign of n itself.
 
     Parameters
     ----------
@@ -70,7 +72,8 @@ class Block(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """(batch_size, n_in, h, w) → (batch_size, n_out, ceil(h / stride), ceil(w / stride))."""
-        inner = self.norm_out(self.conv(self.norm_in(values)))
+        values = self.norm_in(values)
+        inner = self.norm_out(self.conv(values))
         result: Tensor = self.activation(inner + shortcut(values, self.n_out, self.stride))
         return result
 
