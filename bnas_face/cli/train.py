@@ -23,7 +23,7 @@ _OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("min_images", int, "Leave out people with fewer images."),
     ("task", click.Choice(["embedding", "classification"]), "What to learn.  [default: what the set is for]"),
     ("backbone", str, "Network: bnasface ls backbones."),
-    ("genotype", str, "Of backbone searched: a genotype.json, or bnas_xnor_1 (the cell the authors released)."),
+    ("genotype", str, "For backbone searched: a genotype.json, or bnas_xnor_1 (the cell the authors released)."),
     ("cells", int, "Of backbone searched: number of cells."),
     ("channels", int, "Of backbone searched: channels of the first cells."),
     ("binarizer", str, "What makes it 1-bit: bnasface ls binarizers. 'none' is the full-precision twin."),
@@ -97,6 +97,8 @@ def command(
 
     given = {key for key in values if context.get_parameter_source(key) is ParameterSource.COMMANDLINE}
     run_dir = settings.RUNS / name
+    if "genotype" in given and "backbone" not in given:
+        values["backbone"] = "searched"
     values = presets.fill(values, given, preset)
     config = runs.begin(_config(name, values), run_dir, resume=resume, overwrite=overwrite, given=given)
     outcome = train(config, run_dir, resume=resume, on_decode=_show_decoding)

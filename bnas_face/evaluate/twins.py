@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bnas_face import tables
+from bnas_face.config import ModelConfig, TrainConfig
 from bnas_face.errors import ConfigError
 from bnas_face.files import read_json
 
 OPTIMISER_SETTINGS = ("optimizer", "lr", "momentum", "weight_decay", "warmup_epochs")
 NOT_THE_NETWORK = (
-    *("schema", "name", "devices", "threads", "checkpoint_minutes", "development_epochs"),
+    *("schema", "gradient_clip", "name", "devices", "threads", "checkpoint_minutes", "development_epochs"),
     *OPTIMISER_SETTINGS,
 )
 BITS = ("binarizer", "activation_bits", "weight_scale", "input_scale")
 FULL_PRECISION = "none"
+_MODEL_DEFAULTS = asdict(ModelConfig())
+_DEFAULTS = json.loads(json.dumps({**asdict(TrainConfig(name="x", model=ModelConfig())), "model": None}))
 
 
 def find(models: Sequence[Mapping[str, Any]], explicit: Sequence[str] = ()) -> tuple[dict[str, str], list[str]]:
@@ -24,7 +29,8 @@ def find(models: Sequence[Mapping[str, Any]], explicit: Sequence[str] = ()) -> t
 
     Two runs are twins when their ``config.json`` agree in everything but name, the bits and how they are scaled,
     optimiser settings (what a binarized network needs to train well differs) and the machine, and one of them has
-    binarizer ``"none"``. Data, people left out, head, epochs, batch size, seed, width, size, shortcuts must agree.
+    binarizer ``"none"``. Data, people left out, head, epochs, batch size, seed, width, size, shortcuts must agree, and
+    the cells of genotypes, whatever search they come from.
 
     Parameters
     ----------
@@ -105,7 +111,9 @@ def _binarizer(settings: Mapping[str, Any]) -> str:
 
 
 def _network(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that twins share."""
-    kept = {key: value for key, value in settings.items() if key not in NOT_THE_NETWORK}
-    model = {key: value for key, value in settings["model"].items() if key not in BITS}
+    """The settings that twins share; one that an older run does not have yet is at its default."""
+    kept = {key: value for key, value in (_DEFAULTS | dict(settings)).items() if key not in NOT_THE_NETWORK}
+    model = {key: value for key, value in (_MODEL_DEFAULTS | settings["model"]).items() if key not in BITS}
+    if isinstance(model["genotype"], Mapping):
+        model["genotype"] = {key: value for key, value in model["genotype"].items() if key != "origin"}
     return {**kept, "model": model}
