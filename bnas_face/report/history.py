@@ -150,6 +150,33 @@ def _is_positive(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
+@dataclass(frozen=True)
+class Loss:
+    """An operation that an edge lost, with its margin to the next one (None: not recorded)."""
+
+    operation: str
+    margin: float | None
+    is_coin_toss: bool
+
+
+def losses(moments: Sequence[Moment]) -> list[tuple[str, list[list[Loss]]]]:
+    """For every edge (``"normal 0 → 2"``) what it lost after each moment that abandoned anything."""
+    decided = [moment for moment in moments if moment.abandoned]
+    return [
+        (
+            f"{cell} {source} → {target}",
+            [
+                [Loss(place[2], m, moment.is_coin_toss(m)) for place, m in moment.abandoned.items() if place[:2] == key]
+                for moment in decided
+            ],
+        )
+        for cell in CELLS
+        for number, (source, target) in enumerate(EDGES)
+        for key in [(cell, number)]
+        if decided
+    ]
+
+
 def _moment(entry: Mapping[str, Any], place: int, origin: Mapping[str, Any]) -> Moment:
     weights = entry.get("alpha") or entry.get("likelihood") or {}
     where = f"entry {place}"

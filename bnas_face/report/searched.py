@@ -47,6 +47,10 @@ class Searched:
     missing : str
     noise : str
         What "within the noise" means here; empty where it is not said.
+    rounds : list of int
+        Numbers of the rounds that abandoned operations.
+    losses : list of (edge, list of list of Loss)
+        For every edge what it lost in each of these rounds.
     """
 
     models: tuple[int, ...]
@@ -56,6 +60,8 @@ class Searched:
     shrinking: str
     missing: str
     noise: str
+    rounds: list[int]
+    losses: list[tuple[str, list[list[history.Loss]]]]
 
     def cells(self, *, standalone: bool = False) -> str:
         """Both cells as SVG."""
@@ -76,10 +82,12 @@ def _group(models: Sequence[Model], places: list[int], standalone: bool) -> Sear
     if genotype is None:
         raise ValueError("a group has a genotype")
     shrinking, missing, total = "", "", None
+    moments: tuple[history.Moment, ...] = ()
     try:
+        moments = history.read(genotype.origin.get("history") or [], genotype.origin)
         drawn = search.shrinking(genotype.origin.get("history") or [], genotype=genotype, standalone=standalone)
         shrinking, missing = (drawn, "") if drawn != search.NOTHING else ("", _no_history(genotype.origin))
-        total = history.shrinkage(history.read(genotype.origin.get("history") or [], genotype.origin))
+        total = history.shrinkage(moments)
     except FormatError as error:
         missing = str(error)
     return Searched(
@@ -89,6 +97,8 @@ def _group(models: Sequence[Model], places: list[int], standalone: bool) -> Sear
         settings=_settings(genotype.origin),
         shrinking=shrinking,
         missing=missing,
+        rounds=[moment.number for moment in moments if moment.abandoned],
+        losses=history.losses(moments),
         noise=_NOISE if total is not None and total.n_coin_tosses is not None else "",
     )
 

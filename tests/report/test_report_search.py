@@ -197,6 +197,17 @@ def test_twins_that_share_a_genotype_share_its_pictures(content: Content, save_r
     assert "<dt>config.channel_sampling</dt><dd>2</dd>" in page
 
 
+def test_every_abandonment_stands_in_a_table_with_its_margin(content: Content, save_report: Save) -> None:
+    rounds = searches.bnas_history()
+    page = _searched_page(content, save_report, history=rounds)
+    table = page[page.index("Every abandonment with its margin") :].split("</table>")[0]
+    assert re.findall(r"<th scope=\"col\">(?:Round )?(\w+)", table) == ["Edge", *"1234567"]
+    first = rounds[0]["abandoned"][0]
+    noise = ", within the noise" if first["margin"] <= searches.NOISE else ""
+    assert f"normal 0 → 2</th><td>{first['operation']}<small>{first['margin']:.2g}{noise}</small>" in table
+    assert table.count("<small>") == 196
+
+
 def test_pictures_lie_beside_the_page_as_files_of_their_own(
     content: Content, save_report: Save, tmp_path: Path
 ) -> None:
