@@ -43,8 +43,8 @@ def rasterise(x_px: Tensor, y_px: Tensor, depth: Tensor, visible: Tensor, two_si
     ----------
     x_px, y_px, depth : Tensor of float32, shape (batch, rows, columns)
         Projected position in pixels (pixel i covers [i, i+1)) and z in mm.
-    visible : Tensor of bool, shape (batch, rows, columns)
-        False for points that are not there (masked hair); points on the far side are found here.
+    visible : Tensor of float32, shape (batch, rows, columns)
+        0 for points that are not there (masked hair), else 1; points on the far side are found here.
     two_sided : Tensor of bool, shape (rows, columns)
         Points that are also seen from behind (hair).
     size_px : int
@@ -55,18 +55,21 @@ def rasterise(x_px: Tensor, y_px: Tensor, depth: Tensor, visible: Tensor, two_si
     x_u, x_v = _slopes(x_px)
     y_u, y_v = _slopes(y_px)
     area = (x_u * y_v).addcmul_(x_v, y_u, value=-1)
-    keys = _splat(x_px, y_px, depth, visible & (area > (1e-3 - 1e4 * two_sided)), size_px)
+    seen = area.sub_(4e-3 - 4e4 * two_sided).gt_(0).mul_(visible)
+    keys = _splat(x_px, y_px, depth, seen, size_px)
     filled, covered = _fill(keys)
     point = filled & (2**_POINT_BITS - 1)
-    offset = (torch.arange(batch, device=x_px.device) * (rows * columns))[:, None, None]
+    offset = (torch.arange(batch, device=x_px.device, dtype=torch.int32) * (rows * columns))[:, None, None]
     place = (point + offset).view(-1)
-    planes = (x_px, y_px, x_u, x_v, y_u, y_v, area)
-    at_x, at_y, x_u, x_v, y_u, y_v, area = (p.reshape(-1).index_select(0, place).view(point.shape) for p in planes)
+    planes = (x_px, y_px, x_u, x_v, y_u, y_v)
+    at_x, at_y, x_u, x_v, y_u, y_v = (p.reshape(-1).index_select(0, place).view(point.shape) for p in planes)
+    area = (x_u * y_v).addcmul_(x_v, y_u, value=-1)
     centre = torch.arange(size_px, device=x_px.device, dtype=torch.float32) + 0.5
     dx, dy = torch.sub(centre, at_x, out=at_x), torch.sub(centre[:, None], at_y, out=at_y)
-    inverse = area.abs().clamp_(min=1e-2).copysign_(area).reciprocal_()
+    inverse = area.abs().clamp_(min=4e-2).copysign_(area).reciprocal_().mul_(2)  # slopes are doubled
     y_v.mul_(dx).addcmul_(dy, x_v, value=-1).mul_(inverse).clamp_(-1.5, 1.5)
     x_u.mul_(dy).addcmul_(dx, y_u, value=-1).mul_(inverse).clamp_(-1.5, 1.5)
+    point = point.to(torch.float32)
     row = (point * (1 / columns)).add_(0.5 / columns).floor_()
     return Hits(
         row=(row + x_u).clamp_(0, rows - 1),
@@ -77,28 +80,28 @@ def rasterise(x_px: Tensor, y_px: Tensor, depth: Tensor, visible: Tensor, two_si
 
 
 def _slopes(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Central differences along columns and rows (one-sided at the border)."""
+    """Twice the slopes along columns and rows: central differences, one-sided at the border."""
     across = torch.empty_like(values)
-    torch.sub(values[..., 2:], values[..., :-2], out=across[..., 1:-1]).mul_(0.5)
-    across[..., 0] = values[..., 1] - values[..., 0]
-    across[..., -1] = values[..., -1] - values[..., -2]
+    torch.sub(values[..., 2:], values[..., :-2], out=across[..., 1:-1])
+    across[..., 0] = 2 * (values[..., 1] - values[..., 0])
+    across[..., -1] = 2 * (values[..., -1] - values[..., -2])
     down = torch.empty_like(values)
-    torch.sub(values[:, 2:], values[:, :-2], out=down[:, 1:-1]).mul_(0.5)
-    down[:, 0] = values[:, 1] - values[:, 0]
-    down[:, -1] = values[:, -1] - values[:, -2]
+    torch.sub(values[:, 2:], values[:, :-2], out=down[:, 1:-1])
+    down[:, 0] = 2 * (values[:, 1] - values[:, 0])
+    down[:, -1] = 2 * (values[:, -1] - values[:, -2])
     return across, down
 
 
-def _splat(x_px: Tensor, y_px: Tensor, depth: Tensor, visible: Tensor, size_px: int) -> Tensor:
+def _splat(x_px: Tensor, y_px: Tensor, depth: Tensor, seen: Tensor, size_px: int) -> Tensor:
     """The nearest point's key per pixel, int32 (batch, size, size); 0 where there is none."""
-    batch, wide = len(x_px), size_px + 2  # a border of one pixel takes what lies outside
-    pixel = (y_px + 1).clamp_(0, size_px + 1).to(torch.int64).mul_(wide)
-    pixel += (x_px + 1).clamp_(0, size_px + 1).to(torch.int64)
+    batch, wide = len(x_px), size_px + 2  # a border of one pixel takes what lies outside and what is not seen
+    pixel = (y_px + 1).clamp_(0, size_px + 1).floor_().mul_(wide)
+    pixel += (x_px + 1).clamp_(0, size_px + 1).floor_()
+    pixel = pixel.mul_(seen).to(torch.int64)  # exact: whole numbers below 2²⁴
     scale = _DEPTH_STEPS / DEPTH_RANGE_MM
     keys = (depth * scale).add_(0.5 * _DEPTH_STEPS).clamp_(1, _DEPTH_STEPS).to(torch.int32)
     keys = keys.bitwise_left_shift_(_POINT_BITS).view(batch, -1)
     keys |= torch.arange(keys.shape[1], device=keys.device, dtype=torch.int32)
-    keys *= visible.view(batch, -1)
     buffer = torch.zeros(batch, wide * wide, dtype=torch.int32, device=pixel.device)
     buffer.scatter_reduce_(1, pixel.view(batch, -1), keys, "amax")
     return buffer.view(batch, wide, wide)[:, 1:-1, 1:-1].contiguous()
@@ -113,14 +116,13 @@ def _fill(keys: Tensor) -> tuple[Tensor, Tensor]:
     """
     far = int(_PINHOLE_MM / DEPTH_RANGE_MM * _DEPTH_STEPS) << _POINT_BITS
     for reach in (2, 1):
-        nearer = _bridge(keys, reach).sub_(keys)
-        keys = keys + nearer.mul_(nearer > far)
+        keys = keys + torch.threshold(_bridge(keys, reach).sub_(keys), far, 0)
     covered = keys
     for _ in range(2):
         p = torch.nn.functional.pad(keys, (1, 1, 1, 1))
         wide = torch.maximum(torch.maximum(p[..., :-2], p[..., 2:]), p[..., 1:-1])
         near = torch.maximum(torch.maximum(wide[:, :-2], wide[:, 2:]), wide[:, 1:-1])
-        keys = torch.where(keys == 0, near, keys)
+        keys = torch.addcmul(keys, near, keys.clone().eq_(0))
     return keys, covered
 
 

@@ -210,7 +210,7 @@ def _rotation(yaw_deg: Tensor, pitch_deg: Tensor, roll_deg: Tensor) -> Tensor:
 
 
 def _present(model: head.HeadModel, n: dict[str, Tensor], style: Tensor) -> Tensor:
-    """Which points exist: all skin, and the part of the shell that hair or hat fills. Bool (batch, rows, columns)."""
+    """Where points exist: all skin, and the part of the shell that hair or hat fills. 0 or 1 (batch, rows, columns)."""
     _, y, azimuth = model.coordinates[:, surface.ROWS :]
     turn = azimuth[0].abs()
     front, side, back = (style[:, k, None] for k in (4, 5, 6))
@@ -222,20 +222,19 @@ def _present(model: head.HeadModel, n: dict[str, Tensor], style: Tensor) -> Tens
     limit = limit + (back - limit) * torch.sigmoid((turn - 1.95) * 9)
     limit = limit + 2.5 * torch.sin(turn * 83) + 2.5 * torch.sin(azimuth[0] * 47 + 1)
     limit = torch.maximum(limit, (shading.hat_line(turn) + 300) * n["hat"][:, None] - 300)
-    present = torch.ones(len(style), *model.is_shell.shape, dtype=torch.bool, device=y.device)
-    present[:, surface.ROWS :] = y < limit[:, None, :]
-    present[:, [0, surface.ROWS - 1, surface.ROWS, -1]] = False
+    present = torch.ones(len(style), *model.is_shell.shape, device=y.device)
+    torch.sub(limit[:, None, :], y, out=present[:, surface.ROWS :]).gt_(0)
+    present[:, [0, surface.ROWS - 1, surface.ROWS, -1]] = 0.0
     return present
 
 
 def _sample(skins: Tensor, person: Tensor, points: Tensor, hits: raster.Hits) -> dict[str, Tensor]:
     """Look up skin, template coordinates and normals at each pixel."""
-    batch, _, n_rows, n_columns = points.shape
-    first = (torch.arange(batch, device=person.device) * (n_rows * n_columns))[:, None, None]
-    place = sampling.lookup(first, hits.row, hits.column, n_rows, n_columns)
-    nx, ny, nz = (place(plane.reshape(-1)) for plane in _normals(points))
-    shell = (hits.row > surface.ROWS - 1.5).float()
-    inside = shell * (nz < 0)
+    n_rows, n_columns = points.shape[2:]
+    place = sampling.lookup(hits.row, hits.column, n_rows, n_columns)
+    nx, ny, nz = (place(plane.view(-1)) for plane in _normals(points))
+    shell = (hits.row - (surface.ROWS - 1.5)).gt_(0)
+    inside = nz.clone().lt_(0).mul_(shell)
     unit = (nx * nx).addcmul_(ny, ny).addcmul_(nz, nz).add_(1e-9).rsqrt_().mul_(1 - 2 * inside)
     seen = _textures(skins, person, hits, shell)
     share = hits.column * (2 / (n_columns - 1)) - 1
@@ -251,10 +250,10 @@ def _textures(skins: Tensor, person: Tensor, hits: raster.Hits, shell: Tensor) -
     row = (hits.row - shell * surface.ROWS).clamp_(min=0).mul_(per_row + shell * (per_shell_row - per_row))
     texel = row.add_(0.5).floor_().clamp_(max=side - 1).mul_(side)  # exact: whole numbers below 2²⁴
     texel += (hits.column * ((side - 1) / (surface.COLUMNS - 1))).add_(0.5).floor_()
-    nearest = texel.to(torch.int64)
-    seen = _texels(texture.CHANNELS, skins, nearest + person[:, None, None] * skins[0].numel())
+    nearest = texel.to(torch.int32)
+    seen = _texels(texture.CHANNELS, skins, nearest + (person * skins[0].numel()).to(torch.int32)[:, None, None])
     common = texture.shared(str(person.device))
-    return seen | _texels(texture.SHARED, common, nearest.add_((shell * common[0].numel()).to(torch.int64)))
+    return seen | _texels(texture.SHARED, common, nearest.add_((shell * common[0].numel()).to(torch.int32)))
 
 
 def _texels(names: tuple[str, ...], table: Tensor, place: Tensor) -> dict[str, Tensor]:
@@ -265,10 +264,11 @@ def _texels(names: tuple[str, ...], table: Tensor, place: Tensor) -> dict[str, T
 
 def _normals(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Outward normals (not unit length) of points (batch, 3, rows, columns): three planes (batch, rows, columns)."""
-    across, down = torch.zeros_like(points), torch.zeros_like(points)
+    across, down = torch.empty_like(points), torch.empty_like(points)
     torch.sub(points[..., 2:], points[..., :-2], out=across[..., 1:-1])
     across[..., 0] = across[..., -1] = points[..., 1] - points[..., -2]
     torch.sub(points[:, :, 2:], points[:, :, :-2], out=down[:, :, 1:-1])
+    down[:, :, 0], down[:, :, -1] = 0.0, 0.0
     (ax, ay, az), (dx, dy, dz) = across.unbind(1), down.unbind(1)
     return (
         (ay * dz).addcmul_(az, dy, value=-1),

@@ -14,55 +14,49 @@ class Lookup:
 
     Attributes
     ----------
-    corners : four int64 tensors (batch · height · width,); the grid points around each pixel
-    nearest : int64 (batch · height · width,)
+    first : int32 (batch · height · width,); the grid point to the upper left of each pixel
+    n_columns : int; from a grid point to the one below
     right, down : float32 (batch · height · width,); share of the right and of the lower neighbours
     shape : (batch, height, width)
     """
 
-    corners: tuple[Tensor, Tensor, Tensor, Tensor]
-    nearest: Tensor
+    first: Tensor
+    n_columns: int
     right: Tensor
     down: Tensor
     shape: torch.Size
 
-    def __call__(self, plane: Tensor, *, smooth: bool = True) -> Tensor:
+    def __call__(self, plane: Tensor) -> Tensor:
         """Sample a plane.
 
         Parameters
         ----------
         plane : float32 (n,)
-            Flat storage in which the grids lie; may begin anywhere in a larger storage.
-        smooth : bool
-            Bilinear; False reads the nearest point, which is enough for planes without edges.
+            Flat storage in which the grids lie.
 
         Returns
         -------
         Tensor of float32, shape (batch, height, width)
         """
-        if not smooth:
-            return plane.index_select(0, self.nearest).view(self.shape)
-        a, b, c, d = (plane.index_select(0, corner) for corner in self.corners)
+        below = self.n_columns
+        a, b, c, d = (plane[start:].index_select(0, self.first) for start in (0, 1, below, below + 1))
         a.lerp_(b, self.right)
         c.lerp_(d, self.right)
         return a.lerp_(c, self.down).view(self.shape)
 
 
-def lookup(base: Tensor, row: Tensor, column: Tensor, n_rows: int, n_columns: int) -> Lookup:
-    """Prepare to sample at continuous positions.
+def lookup(row: Tensor, column: Tensor, n_rows: int, n_columns: int) -> Lookup:
+    """Prepare to sample a batch of grids, which lie one after the other, at continuous positions.
 
     Parameters
     ----------
-    base : int64, broadcastable to (batch, height, width)
-        Where the grid of each pixel begins in the flat storage.
     row, column : float32 (batch, height, width)
         Position, clamped to the grid.
     n_rows, n_columns : int
-        Size of each grid.
+        Size of each grid; all together have at most 2²⁴ points, so that their numbers are exact in float32.
     """
     row, column = row.clamp(0, n_rows - 1.001), column.clamp(0, n_columns - 1.001)
-    top, left = row.to(torch.int64), column.to(torch.int64)
-    first = (base + top * n_columns + left).view(-1)
-    corners = (first, first + 1, first + n_columns, first + (n_columns + 1))
-    nearest = (base + (row + 0.5).to(torch.int64) * n_columns + (column + 0.5).to(torch.int64)).view(-1)
-    return Lookup(corners, nearest, (column - left).view(-1), (row - top).view(-1), row.shape)
+    top, left = row.floor(), column.floor()
+    grid = torch.arange(len(row), device=row.device, dtype=row.dtype)[:, None, None] * (n_rows * n_columns)
+    first = (top * n_columns).add_(left).add_(grid).to(torch.int32)
+    return Lookup(first.view(-1), n_columns, column.sub_(left).view(-1), row.sub_(top).view(-1), row.shape)
