@@ -32,11 +32,13 @@ class Row:
     cell, edge_source, edge_target, operation : optional
         What a likelihood or an abandonment is about.
     accuracy : float or None
-        Fitness, a fraction, higher is better; of a likelihood row the mean of the operation's samples.
+        Fitness, a fraction, higher is better; of a likelihood row the mean of the operation's samples
+        (empty with UCB, which counts accuracies relative to their round).
     likelihood : float or None
         After the update, higher is better.
     upper_bound : float or None
-        Upper confidence bound, where samples are drawn by it.
+        Upper confidence bound, where samples are drawn by it: of accuracies relative to the mean of their round; of an
+        abandoned operation the bound at equal counts.
     margin : float or None
         By how much the abandoned operation lost against the next; near 0 it was a coin toss.
     loss, images_per_s : float or None

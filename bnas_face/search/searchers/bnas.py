@@ -18,16 +18,15 @@ Notes
 What is ours, where the papers are silent or could not be read again:
 
 - Ties of the likelihood (operations outside O_small share one s_large) are broken by the smaller α.
-- With λ > 0 (`SearchConfig.ucb`) each repeat draws from O_small by the upper bound and the operation of O_small with
-  the smallest bound is abandoned. N, n_k and ȳ_k are counted anew in every round: the network learns all the time, and
-  an accuracy of an earlier round would only tell how early it was. With one operation in O_small (K = 2) there is no
-  bound to compare, and the likelihood decides.
+- With λ > 0 (`SearchConfig.ucb`) a round's T·ceil(K/2) draws are from all remaining operations by their upper bounds,
+  and the operation with the smallest bound at equal counts is abandoned (`_formulas.by_upper_bound`,
+  `_formulas.fair_upper_bounds`). N, n_k and ȳ_k are of the whole search; since the network learns all the time, an
+  accuracy counts relative to the mean of its round. α then only breaks ties.
 - An edge left with ``none`` is used only where a node lacks two others, with the operation it abandoned last.
 - `SearchConfig.reduction` False (an ablation) abandons nothing until the end. It trains as many single paths (57) as
-  the default, drawn from all 8 operations of every edge in passes without replacement (or by the upper bound, then
-  counted over the whole search); the likelihood is updated after every complete pass; mixed epochs stand where they
-  stand with reduction; each edge ends with its likeliest operation. The budget is the same: what differs is the
-  reduction.
+  the default, drawn from all 8 operations of every edge in passes without replacement (or by upper bounds); the
+  likelihood is updated after every complete pass (or round); mixed epochs stand where they stand with reduction; each
+  edge ends with its likeliest operation. The budget is the same: what differs is the reduction.
 """
 
 from __future__ import annotations
@@ -47,6 +46,8 @@ from bnas_face.search.searchers._base import Engine, by_edge, path_text
 N_EDGES = len(EDGES)
 Credits = dict[str, list[dict[str, list[float]]]]
 """Cell → 14 × {operation: accuracies of the samples it was in}."""
+Alphas = dict[str, list[dict[str, float]]]
+"""Cell → 14 × {operation: α}."""
 
 
 def build(config: SearchConfig) -> Bnas:
@@ -72,8 +73,8 @@ class Bnas:
         self.n_done = 0
         self._round = 1
         self._drawn = 0  # samples of this round
-        self._position = 0  # samples since the pool began: with the round, or without reduction with the search
-        self._order: dict[str, list[list[str]]] = {}  # what the draws of the present pass take
+        self._n_passes = 0  # complete ones, of this round (without reduction: of the search)
+        self._order: dict[str, list[list[str]]] = {}  # what the draws of the present pass take, cell → 14 × size
         self._pass: list[float] = []  # accuracies of the present pass
         self._round_sum = 0.0
         self._likelihood = {cell: [dict.fromkeys(self.space, 0.0) for _ in EDGES] for cell in CELLS}
@@ -101,11 +102,9 @@ class Bnas:
         return Row(unit=self.n_done, phase=phase, round=number, k=k, loss=epoch.loss, images_per_s=epoch.images_per_s)
 
     def _sample(self, engine: Engine) -> list[Row]:
-        alphas = self._alphas(engine)
-        size = self._pass_size
-        if self._position % size == 0:
-            self._begin_pass(alphas)
-        draw = self._position % size
+        if not self._pass:
+            self._begin_pass(self._alphas(engine))
+        draw = len(self._pass)
         path = {cell: [order[draw] for order in self._order[cell]] for cell in CELLS}
         epoch = engine.path_epoch(path, self.n_done)
         accuracy = engine.fitness(path)
@@ -114,21 +113,33 @@ class Bnas:
             phase="sample",
             round=self._round,
             k=len(engine.remaining[CELLS[0]][0]),
-            repeat=self._position // size + 1,
+            repeat=self._n_passes + 1,
             draw=draw + 1,
             accuracy=accuracy,
             loss=epoch.loss,
             images_per_s=epoch.images_per_s,
             path=path_text(path),
         )
-        self._credit(path, accuracy)
-        return [row, *self._after_sample(engine, alphas, size)]
+        self._pass.append(accuracy)
+        self._round_sum += accuracy
+        self._drawn += 1
+        if len(self._pass) == self._pass_size:
+            self._end_pass()
+        return [row, *(self._end_round(engine) if self._drawn == self._round_size else [])]
+
+    @property
+    def _round_size(self) -> int:
+        """Samples of the present round."""
+        return self.config.repeats * math.ceil(self.k / 2)
 
     @property
     def _pass_size(self) -> int:
+        """Samples that are drawn at once: all candidates of an edge, or with UCB the whole round."""
+        if self.ucb:
+            return self._round_size
         return math.ceil(self.k / 2) if self.config.reduction else len(self.space)
 
-    def _alphas(self, engine: Engine) -> dict[str, list[dict[str, float]]]:
+    def _alphas(self, engine: Engine) -> Alphas:
         """α of every remaining operation, by name."""
         found = engine.alphas()
         index = {operation: i for i, operation in enumerate(self.space)}
@@ -139,64 +150,54 @@ class Bnas:
             for cell in CELLS
         }
 
-    def _begin_pass(self, alphas: dict[str, list[dict[str, float]]]) -> None:
-        if self._position == 0:
+    def _begin_pass(self, alphas: Alphas) -> None:
+        if self._begins_anew:
+            n = len(self.space) if self.ucb or not self.config.reduction else self._pass_size
             self._credits = {
-                cell: [{name: [] for name in _formulas.smallest(edge, self._pass_size)} for edge in alphas[cell]]
-                for cell in CELLS
+                cell: [{name: [] for name in _formulas.smallest(edge, n)} for edge in alphas[cell]] for cell in CELLS
             }
         generator = np.random.default_rng((self.config.seed, 201, self.n_done))
         self._order = {cell: [self._draws(edge, generator) for edge in self._credits[cell]] for cell in CELLS}
-        self._pass = []
+
+    @property
+    def _begins_anew(self) -> bool:
+        """Whether earlier accuracies are forgotten: never with UCB, else with a round (without reduction: a pass)."""
+        return not self._credits if self.ucb else self._drawn == 0 or not self.config.reduction
 
     def _draws(self, credits: dict[str, list[float]], generator: np.random.Generator) -> list[str]:
         if self.ucb:
-            return _formulas.by_upper_bound(credits, self.ucb, generator)
+            return _formulas.by_upper_bound(credits, self.ucb, self._pass_size, generator)
         return _formulas.without_replacement(list(credits), generator)
 
-    def _credit(self, path: Mapping[str, list[str]], accuracy: float) -> None:
+    def _end_pass(self) -> None:
+        """Credit the accuracies; without reduction a pass over all operations updates the likelihood."""
+        usual = sum(self._pass) / len(self._pass) if self.ucb else 0.0
         for cell in CELLS:
-            for edge, operation in zip(self._credits[cell], path[cell], strict=True):
-                edge[operation].append(accuracy)
-        self._pass.append(accuracy)
-        self._round_sum += accuracy
-        self._position += 1
-        self._drawn += 1
+            for edge, order in zip(self._credits[cell], self._order[cell], strict=True):
+                for operation, accuracy in zip(order, self._pass, strict=True):
+                    edge[operation].append(accuracy - usual)
+        self._pass = []
+        self._n_passes += 1
+        if not self.ucb and not self.config.reduction:
+            self._update()
 
-    def _after_sample(self, engine: Engine, alphas: dict[str, list[dict[str, float]]], size: int) -> list[Row]:
-        """Without reduction the likelihood changes after a pass, with it after a round; a round ends with a record."""
-        ends = self._drawn == self.config.repeats * math.ceil(self.k / 2)
-        if not self.config.reduction and self._position % size == 0:
-            self._update(self._means_of_pass())
-        if not ends:
-            return []
-        if self.config.reduction:
-            self._update({cell: [_formulas.mean_accuracies(e) for e in self._credits[cell]] for cell in CELLS})
+    def _update(self) -> None:
+        for cell in CELLS:
+            self._likelihood[cell] = [
+                _formulas.updated(s, _formulas.mean_accuracies(credits), self.config.temperature)
+                for s, credits in zip(self._likelihood[cell], self._credits[cell], strict=True)
+            ]
+
+    def _end_round(self, engine: Engine) -> list[Row]:
+        if self.ucb or self.config.reduction:
+            self._update()
         rows = self._likelihood_rows()
         entry = self._entry(self._round_sum / self._drawn)
         if self.config.reduction:
-            rows += self._abandon(engine, alphas, entry)
+            rows += self._abandon(engine, self._alphas(engine), entry)
         self._history.append(entry)
         self._next_round()
         return rows
-
-    def _means_of_pass(self) -> dict[str, list[dict[str, float]]]:
-        means: dict[str, list[dict[str, float]]] = {}
-        for cell in CELLS:
-            means[cell] = []
-            for order in self._order[cell]:
-                found: dict[str, list[float]] = {}
-                for operation, accuracy in zip(order, self._pass, strict=True):
-                    found.setdefault(operation, []).append(accuracy)
-                means[cell].append(_formulas.mean_accuracies(found))
-        return means
-
-    def _update(self, means: dict[str, list[dict[str, float]]]) -> None:
-        for cell in CELLS:
-            self._likelihood[cell] = [
-                _formulas.updated(s, mean, self.config.temperature)
-                for s, mean in zip(self._likelihood[cell], means[cell], strict=True)
-            ]
 
     def _abandon(self, engine: Engine, alphas: dict[str, list[dict[str, float]]], entry: dict[str, Any]) -> list[Row]:
         rows = []
@@ -206,6 +207,7 @@ class Bnas:
                 worst, *others = sorted(score, key=lambda name, s=score, a=alphas[cell][n]: (s[name], a[name]))  # type: ignore[misc]
                 margin = score[others[0]] - score[worst]
                 s = self._likelihood[cell][n].pop(worst)
+                self._credits[cell][n].pop(worst, None)
                 if worst != "none":
                     self._abandoned_last[cell][n] = [worst, s]
                 engine.abandon(cell, n, worst)
@@ -224,20 +226,16 @@ class Bnas:
                         edge_target=target,
                         operation=worst,
                         likelihood=s,
-                        upper_bound=score[worst] if self._by_bound else None,
+                        upper_bound=score[worst] if self.ucb else None,
                         margin=margin,
                     )
                 )
         return rows
 
-    @property
-    def _by_bound(self) -> bool:
-        """Whether upper bounds decide the present round: with one operation in O_small there is none to compare."""
-        return self.ucb > 0 and self.config.reduction and self._pass_size > 1
-
     def _scores(self, cell: str, n: int) -> dict[str, float]:
-        if self._by_bound:
-            return _formulas.upper_bounds(self._credits[cell][n], self.ucb)
+        """By what the operations of an edge are compared, higher is better."""
+        if self.ucb:
+            return _formulas.fair_upper_bounds(self._credits[cell][n], self.ucb)
         return self._likelihood[cell][n]
 
     def _likelihood_rows(self) -> list[Row]:
@@ -245,7 +243,7 @@ class Bnas:
         for cell in CELLS:
             for n, (source, target) in enumerate(EDGES):
                 credits = self._credits[cell][n]
-                means = _formulas.mean_accuracies(credits)
+                means = {} if self.ucb else _formulas.mean_accuracies(credits)
                 bounds = _formulas.upper_bounds(credits, self.ucb) if self.ucb else {}
                 rows += [
                     Row(
@@ -280,8 +278,8 @@ class Bnas:
     def _next_round(self) -> None:
         self._round += 1
         self._drawn, self._round_sum = 0, 0.0
-        if self.config.reduction:
-            self._position = 0
+        if self.config.reduction or self.ucb:
+            self._n_passes = 0
         if self.k > 1:
             return
         if not self.config.reduction:
@@ -326,7 +324,7 @@ class Bnas:
         }
 
     _STATE = (
-        "n_done", "_round", "_drawn", "_position", "_order", "_pass", "_round_sum", "_likelihood", "_credits",
+        "n_done", "_round", "_drawn", "_n_passes", "_order", "_pass", "_round_sum", "_likelihood", "_credits",
         "_abandoned_last", "_history", "_margins",
     )  # fmt: skip
 
