@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bnas_face import models
 from bnas_face.config import ModelConfig, TrainConfig
 from bnas_face.errors import ConfigError
+from bnas_face.models import cost, saved
 from bnas_face.models.binarizers import _base, pcnn, react
 from bnas_face.train import recipe
 
@@ -169,3 +171,38 @@ def test_react_without_one_bit_activations_is_refused():
         "Binarizer 'react' needs 1-bit activations, and activation bits are 32. "
         "Add --activation-bits 1, or choose --binarizer xnor."
     )
+
+
+def _network(binarizer: str, **more):
+    options = {"activation_bits": 1, "weight_scale": "layer", "width": 0.125, "embedding_dim": 8} | more
+    config = ModelConfig(binarizer=binarizer, **options)
+    return models.build(config), config
+
+
+def test_a_shipped_pcnn_network_costs_what_a_layer_scaled_xnor_network_costs():
+    assert cost.summary(*_network("pcnn")) == cost.summary(*_network("xnor"))
+
+
+def test_react_costs_one_more_float_per_input_channel():
+    model, config = _network("react")
+    n_shifts = sum(part.shift.numel() for part in model.modules() if isinstance(part, react.ReactConv2d))
+    react_cost, xnor_cost = cost.summary(model, config), cost.summary(*_network("xnor"))
+    assert n_shifts > 0
+    assert react_cost["n_parameters"] - xnor_cost["n_parameters"] == n_shifts
+    assert react_cost["packed_bytes"] - xnor_cost["packed_bytes"] == 4 * n_shifts
+
+
+@pytest.mark.parametrize(("binarizer", "bits"), [("pcnn", 1), ("pcnn", 32), ("react", 1)])
+def test_what_a_binarizer_learns_moves_and_is_saved_with_the_network(binarizer, bits, tmp_path):
+    torch.manual_seed(0)
+    model, _ = _network(binarizer, activation_bits=bits)
+    config = recipe.resolve(TrainConfig(name="x", model=_network(binarizer, activation_bits=bits)[1]))
+    before = {name: value.clone() for name, value in model.named_parameters() if value.requires_grad}
+    optimizer = recipe.make_optimizer(model, config)
+    (model(torch.randn(4, 3, 64, 64)) * torch.randn(4, 8)).sum().backward()
+    optimizer.step()
+    assert [name for name, value in model.named_parameters() if name in before and value.equal(before[name])] == []
+    saved.save(tmp_path, model, config)
+    reopened, _, _ = saved.load(tmp_path)
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(reopened(images), model.eval()(images))

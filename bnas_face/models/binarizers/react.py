@@ -8,8 +8,8 @@ Weights: forward ``Ŵ = a · sign(W)``, backward ``a · g · 1[|W| ≤ 1] + g / 
 What "react" means here: the sign's shift b_c (starts at 0), one float per input channel, is part of the convolution.
 The other half of ReActNet, RPReLU (shift, PReLU, shift), is an activation and belongs to a network: search space
 ``onebit`` has it. In the fixed backbones ``iresnet18`` and ``mobilefacenet`` the activation stays the PReLU that the
-full-precision twin has, and a batch norm stands directly before each sign, whose bias already is a learned threshold:
-there b_c adds freedom to the optimizer, none to the network.
+full-precision twin has, and an affine batch norm stands directly before each sign, whose bias already is a learned
+threshold: there b_c adds freedom to the optimizer, none to the network.
 
 References
 ----------
