@@ -58,15 +58,18 @@ def results(result: Mapping[str, Any]) -> None:
     from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("Model", overflow="fold")  # a long name gives way, numbers never do
-    table.add_column("Protocol", no_wrap=True)
-    for name in ("Accuracy % (95 %)", "EER %", "Gap to twin, points (95 %)", "Embeddings"):
-        table.add_column(name, justify="right", no_wrap=True)
     gaps = {(entry["model"], entry["protocol"]): entry for entry in result["comparisons"]}
-    for entry in result["results"]:
-        table.add_row(*_cells(entry, gaps.get((entry["model"], entry["protocol"]))))
-    console.print(table)
+    for names, is_of_objects in ((("Accuracy % (95 %)", "EER %"), False), (("Top-1 % (95 %)", "Top-5 %"), True)):
+        entries = [entry for entry in result["results"] if _is_of_objects(entry) == is_of_objects]
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("Model", overflow="fold")  # a long name gives way, numbers never do
+        table.add_column("Protocol", no_wrap=True)
+        for name in (*names, "Gap to twin, points (95 %)", "Images" if is_of_objects else "Embeddings"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for entry in entries:
+            table.add_row(*_cells(entry, gaps.get((entry["model"], entry["protocol"]))))
+        if entries:
+            console.print(table)
     for stamp in dict.fromkeys(entry["convention_stamp"] for entry in result["results"]):
         console.print(f"Convention {stamp}.", markup=False, style="dim")
     for note in result["notes"]:
@@ -81,15 +84,25 @@ def _cells(entry: Mapping[str, Any], gap: Mapping[str, Any] | None) -> list[str]
 
     from bnas_face.report import numbers
 
-    n, accuracy = entry["n_pairs"], entry["accuracy"]
+    n, accuracy = _n(entry), entry["accuracy"]
+    second = entry["top5"] if _is_of_objects(entry) else entry["eer"]
     return [
         escape(entry["model"]),
         escape(entry["protocol"]),
         f"{numbers.percent(accuracy['value'], n)} ({numbers.span(accuracy['ci_low'], accuracy['ci_high'], n)})",
-        numbers.percent(entry["eer"]["value"], n),
+        numbers.percent(second["value"], n),
         _gap(gap, n),
         _images(entry),
     ]
+
+
+def _is_of_objects(entry: Mapping[str, Any]) -> bool:
+    return entry.get("task") == "classification"
+
+
+def _n(entry: Mapping[str, Any]) -> int:
+    """What the accuracy is counted over: images of objects, or pairs."""
+    return int(entry["n_images"] if _is_of_objects(entry) else entry["n_pairs"])
 
 
 def _gap(gap: Mapping[str, Any] | None, n_pairs: int) -> str:
@@ -107,6 +120,11 @@ def _images(entry: Mapping[str, Any]) -> str:
 
 
 def _failed(entry: Mapping[str, Any]) -> str:
+    if _is_of_objects(entry):
+        return (
+            f"{entry['model']} on {entry['protocol']}: {entry['n_failed']:,} of {entry['n_images']:,} images failed; "
+            "they count as wrong."
+        )
     return (
         f"{entry['model']} on {entry['protocol']}: {entry['n_failed']:,} of {entry['n_pairs']:,} pairs were not "
         f"compared because {entry['n_images_failed']:,} images failed; they count as wrong decisions in the accuracy."

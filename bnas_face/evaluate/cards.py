@@ -63,6 +63,38 @@ class ProtocolCard:
     notes: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class ObjectCard:
+    """What a protocol of object recognition promises: a card with ``task = "classification"``.
+
+    Attributes
+    ----------
+    name, title, source, licence, notes : str
+    version : int
+        >= 1.
+    task : str
+        ``"classification"``.
+    dataset : str
+        What `bnas_face.data.datasets.load` opens, with the test split: ``"cifar10:test"``.
+    n_images, n_classes : int
+        Expected counts; a set that holds others is refused.
+    """
+
+    name: str
+    title: str
+    version: int
+    task: str
+    dataset: str
+    source: str
+    licence: str
+    n_images: int
+    n_classes: int
+    notes: str
+
+
+Card = ProtocolCard | ObjectCard
+
+
 def folder() -> Path:
     """Where the cards lie: in the installed package, or beside it in a plain checkout."""
     spec = importlib.util.find_spec("bnas_face.protocols")
@@ -76,7 +108,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in folder().glob("*.toml")))
 
 
-def card(name: str) -> ProtocolCard:
+def card(name: str) -> Card:
     """The card of a protocol.
 
     Raises
@@ -90,7 +122,7 @@ def card(name: str) -> ProtocolCard:
     return read_card(folder() / f"{name}.toml")
 
 
-def read_card(path: Path) -> ProtocolCard:
+def read_card(path: Path) -> Card:
     """Read and validate one card; errors as in `card`."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -121,8 +153,9 @@ def _line_of(key: str, text: str) -> str:
     return ""
 
 
-def _validated(content: Mapping[str, Any], stem: str) -> ProtocolCard:
-    fields = {field.name: str(field.type) for field in dataclasses.fields(ProtocolCard)}
+def _validated(content: Mapping[str, Any], stem: str) -> Card:
+    of_objects = "task" in content
+    fields = {field.name: str(field.type) for field in dataclasses.fields(ObjectCard if of_objects else ProtocolCard)}
     for key in content:
         if key not in fields:
             raise _BadKeyError(key, f"unknown key '{key}'.{tables.suggest(key, fields)} Known: {', '.join(fields)}")
@@ -130,6 +163,10 @@ def _validated(content: Mapping[str, Any], stem: str) -> ProtocolCard:
         if key not in content:
             raise _BadKeyError(key, f"key '{key}' is missing")
         _check_type(key, kind, content[key])
+    if of_objects:
+        recognition = ObjectCard(**content)
+        _check_object_values(recognition, stem)
+        return recognition
     values = {**content, "fmr_targets": tuple(float(target) for target in content["fmr_targets"])}
     made = ProtocolCard(**values)
     _check_values(made, stem)
@@ -162,5 +199,20 @@ def _check_values(made: ProtocolCard, stem: str) -> None:
         ("n_folds", made.scheme != "train_test" or made.n_folds == least_folds, "2 for scheme train_test"),
         ("size_px", made.size_px > 0, "1 or more"),
     ):
-        if not fits:
-            raise _BadKeyError(key, f"{key} is {getattr(made, key)!r}; expected {expected}")
+        _check_value(made, key, fits, expected)
+
+
+def _check_object_values(made: ObjectCard, stem: str) -> None:
+    for key, fits, expected in (
+        ("name", made.name == stem, f"the file's name '{stem}'"),
+        ("version", made.version >= 1, "1 or more"),
+        ("task", made.task == "classification", "classification"),
+        ("n_images", made.n_images > 0, "1 or more"),
+        ("n_classes", made.n_classes > 1, "2 or more"),
+    ):
+        _check_value(made, key, fits, expected)
+
+
+def _check_value(made: Card, key: str, fits: bool, expected: str) -> None:
+    if not fits:
+        raise _BadKeyError(key, f"{key} is {getattr(made, key)!r}; expected {expected}")

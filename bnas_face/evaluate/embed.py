@@ -132,7 +132,7 @@ def cache_file(embedder: Embedder, images: FaceImages) -> Path:
         str(embedder.info["weights_sha256"]),
         images.content_hash,
         json.dumps(preprocessing, sort_keys=True),
-        "f(x) + f(flip x)",
+        "f(x) + f(flip x)" if embedder.flip else "f(x)",
     )
     return cache_root() / "embeddings" / f"{key}.npz"
 
@@ -179,7 +179,7 @@ def _compute(
     for good, pixels, broken in _batches(images, indices, batch_size, embedder.preprocessing.size_px):
         reasons |= {done + at: reason for at, reason in broken.items()}
         if len(good):
-            values[done + good], bad = _flip_sum(embedder, pixels)
+            values[done + good], bad = _unit_vectors(embedder, pixels)
             reasons |= {done + int(good[at]): reason for at, reason in bad.items()}
         done += len(good) + len(broken)
         progress(done)
@@ -191,9 +191,11 @@ def _compute(
     )
 
 
-def _flip_sum(embedder: Embedder, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], dict[int, str]]:
-    """Unit vectors of f(x) + f(flip x) (zeros where that has no direction), and the reasons by position."""
-    total: NDArray[np.float64] = embedder.forward(pixels).astype(np.float64) + embedder.forward(pixels[:, :, ::-1])
+def _unit_vectors(embedder: Embedder, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], dict[int, str]]:
+    """Unit vectors of f(x) + f(flip x) or f(x) (zeros where that has no direction), and the reasons by position."""
+    total: NDArray[np.float64] = embedder.forward(pixels).astype(np.float64)
+    if embedder.flip:
+        total = total + embedder.forward(pixels[:, :, ::-1])
     finite = np.asarray(np.isfinite(total).all(axis=1))
     length: NDArray[np.float64] = np.linalg.norm(np.where(finite[:, None], total, 0.0), axis=1)
     reasons = {int(i): "the embedding is the zero vector" for i in np.flatnonzero(length == 0)}

@@ -37,12 +37,23 @@ class Embedder:
         Applied inside `network`; images must come in its size.
     network : callable
         RGB uint8 (n, size_px, size_px, 3) → float32 (n, embedding_dim), not normalised.
+    task : str
+        ``"embedding"``, or ``"classification"``: the numbers it puts out are logits.
+    class_names : tuple of str
+        Of the logits in order; empty for embeddings.
     """
 
     spec: str
     info: Mapping[str, Any]
     preprocessing: Preprocessing
     network: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    task: str = "embedding"
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def flip(self) -> bool:
+        """Whether an image and its mirror image are added: faces are, objects are seen once."""
+        return self.task == "embedding"
 
     def forward(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embeddings, float32 (n, embedding_dim), of RGB uint8 images (n, size_px, size_px, 3); no flip, no norm."""
@@ -214,6 +225,7 @@ def _open_run(spec: str, device: str) -> Embedder:
     info = {
         "id": folder.resolve().name,
         "source": spec,
+        "task": config.task,
         "backbone": config.backbone,
         "binarizer": config.binarizer,
         **costs,
@@ -226,7 +238,14 @@ def _open_run(spec: str, device: str) -> Embedder:
         "genotype": _genotype(folder, config),
     }
     network = _torch_network(model, preprocessing, device)
-    return Embedder(spec=spec, info=info, preprocessing=preprocessing, network=network)
+    return Embedder(
+        spec=spec,
+        info=info,
+        preprocessing=preprocessing,
+        network=network,
+        task=config.task,
+        class_names=tuple((settings.get("training_data") or {}).get("class_names", ())),
+    )
 
 
 def _genotype(folder: Path, config: ModelConfig) -> dict[str, Any] | None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bnas_face import machine
+from bnas_face import files, machine
 from bnas_face.config import RUNS
-from bnas_face.errors import ConfigError, DatasetError
-from bnas_face.evaluate import conventions, output, protocol, results, twins
-from bnas_face.evaluate.embed import Embedder, embed_images, open_embedder
+from bnas_face.errors import BnasFaceError, ConfigError, DatasetError
+from bnas_face.evaluate import conventions, objects, output, protocol, results, twins
+from bnas_face.evaluate.cards import ObjectCard
+from bnas_face.evaluate.embed import Embedder, Embeddings, embed_images, open_embedder
+from bnas_face.evaluate.objects import MeasuredObjects, ObjectProtocol
 from bnas_face.evaluate.protocol import Protocol
 from bnas_face.evaluate.results import Measured
 from bnas_face.evaluate.score import pair_scores
@@ -24,6 +25,7 @@ from bnas_face.evaluate.score import pair_scores
 PACKAGES = ("numpy", "scipy", "pandas", "opencv-python-headless", "torch", "torchvision", "onnxruntime")
 N_MODELS_IN_NAME = 3
 Progress = Callable[[str, int, int], None]
+AnyProtocol = Protocol | ObjectProtocol
 
 
 def evaluate(
@@ -44,6 +46,9 @@ def evaluate(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Evaluate models side by side and write ``result.json``, ``summary.csv``, ``pairs.csv`` and thumbnails to `out`.
+
+    Networks that embed faces are evaluated on protocols of pairs, those that classify on protocols of object
+    recognition (``images.csv`` then, instead of ``pairs.csv``); both kinds may stand in one report.
 
     Parameters
     ----------
@@ -80,7 +85,7 @@ def evaluate(
     Raises
     ------
     UnknownNameError, ConfigError
-        If a name is not known, or `twin` does not fit.
+        If a name is not known, `twin` does not fit, or a model fits none of the protocols.
     DatasetError, ProtocolError, CheckpointError
         If data or a model is absent or damaged; nothing is written then.
     BnasFaceError
@@ -96,14 +101,20 @@ def evaluate(
     ]
     entries = _with_unique_ids([dict(embedder.info) for embedder in embedders])
     twin_of, notes = twins.find(entries, twin)
+    fitting = _fitting({entry["id"]: one for entry, one in zip(entries, embedders, strict=True)}, opened)
+    _check_twins(twin_of, {entry["id"]: one.task for entry, one in zip(entries, embedders, strict=True)})
     output.check_writable(out)
-    measured = []
+    measured: list[Measured | MeasuredObjects] = []
     for entry, embedder in zip(entries, embedders, strict=True):
         entry["twin"] = twin_of.get(entry["id"])
-        for one in opened:
-            scores, extra = _scores(entry["id"], embedder, one, chosen.single, batch_size, progress)
-            found = results.measure(entry["id"], one, scores, chosen, n_replicates=n_replicates, seed=seed)
-            found.entry.update(extra)
+        for one in fitting[entry["id"]]:
+            found: Measured | MeasuredObjects
+            embeddings = _embeddings(entry["id"], embedder, one, batch_size, progress)
+            if isinstance(one, ObjectProtocol):
+                found = _recognised(entry["id"], embedder, one, embeddings)
+            else:
+                found = _verified(entry["id"], one, embeddings, chosen, n_replicates=n_replicates, seed=seed)
+            found.entry.update(_about(embeddings))
             measured.append(found)
     result = {
         "schema": results.SCHEMA,
@@ -113,7 +124,7 @@ def evaluate(
         "versions": machine.versions(PACKAGES),
         "environment": _environment(),
         "models": entries,
-        "protocols": [results.protocol_entry(one) for one in opened],
+        "protocols": [_protocol_entry(one) for one in opened],
         "results": [one.entry for one in measured],
         "comparisons": _comparisons(measured, twin_of, n_replicates, seed),
         "notes": notes,
@@ -133,13 +144,12 @@ def models_or_runs(models: Sequence[str], protocols: Sequence[str], convention: 
         If no model is named and there is no run.
     """
     conventions.get(convention)
-    for name in protocols:
-        protocol.card(name)
-    return list(models) or runs()
+    cards = [protocol.card(name) for name in protocols]
+    return list(models) or runs({objects.TASK if isinstance(card, ObjectCard) else "embedding" for card in cards})
 
 
-def runs() -> list[str]:
-    """All run folders under ``runs/`` with weights, by name.
+def runs(tasks: Collection[str] = ("embedding", "classification")) -> list[str]:
+    """All run folders under ``runs/`` with weights whose network does one of `tasks`, by name.
 
     Raises
     ------
@@ -147,13 +157,22 @@ def runs() -> list[str]:
         If there is none; says what to do next.
     """
     folders = (file.parent for file in RUNS.glob("*/weights.safetensors"))
-    found = sorted(str(folder) for folder in folders if (folder / "config.json").is_file())
+    found = sorted(str(folder) for folder in folders if _task(folder) in tasks)
     if not found:
         raise DatasetError(
             f"No --model was given and there is no trained run in '{RUNS}/'. Train one: "
             "bnasface train --dataset demo --name mine; or name a model: --model onnx:FILE."
         )
     return found
+
+
+def _task(folder: Path) -> str | None:
+    """What a run's network does; None for a folder without (readable) settings."""
+    try:
+        settings = files.read_json(folder / "config.json")
+        return str(settings["model"].get("task", "embedding"))
+    except (BnasFaceError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def default_out(root: Path, models: Sequence[str], protocols: Sequence[str]) -> Path:
@@ -183,27 +202,84 @@ def _place(spec: str) -> str:
     return f"onnx:{Path(argument).resolve()}" if kind == "onnx" else spec
 
 
-def _scores(
-    model: str, embedder: Embedder, one: Protocol, single: bool, batch_size: int, progress: Progress | None
-) -> tuple[NDArray[np.float64], dict[str, Any]]:
-    """Scores of all pairs, and what the result should say of the embeddings behind them."""
+def _fitting(models: Mapping[str, Embedder], protocols: Sequence[AnyProtocol]) -> dict[str, list[AnyProtocol]]:
+    """The protocols each model is evaluated on; every model and every protocol must find its like."""
+    found: dict[str, list[AnyProtocol]] = {}
+    for name, model in models.items():
+        found[name] = [one for one in protocols if isinstance(one, ObjectProtocol) != model.flip]
+        if not found[name]:
+            raise ConfigError(_misfit(name, model, protocols[0]))
+        for one in found[name]:
+            if isinstance(one, ObjectProtocol):
+                objects.columns_of(name, model.class_names, one)  # told before anything is embedded
+    for one in protocols:
+        if not any(one is other for fitting in found.values() for other in fitting):
+            name = next(iter(models))
+            raise ConfigError(_misfit(name, models[name], one))
+    return found
+
+
+def _misfit(name: str, model: Embedder, one: AnyProtocol) -> str:
+    if model.flip:
+        return (
+            f"Model '{name}' embeds faces, and protocol '{one.card.name}' is one of object recognition. Train a "
+            f"classifier (bnasface train --dataset {one.card.dataset.partition(':')[0]}), or evaluate it on faces: "
+            "--protocol lfw."
+        )
+    return (
+        f"Model '{name}' recognises {len(model.class_names)} kinds of objects, and protocol '{one.card.name}' compares "
+        "faces. Evaluate it on the set it was trained on, such as --protocol cifar10."
+    )
+
+
+def _check_twins(twin_of: Mapping[str, str], tasks: Mapping[str, str]) -> None:
+    for model, twin in twin_of.items():
+        if tasks[model] != tasks[twin]:
+            raise ConfigError(
+                f"--twin {model}={twin}: one embeds faces and the other recognises objects; they have no protocol in "
+                "common. Name a twin of the same task."
+            )
+
+
+def _embeddings(
+    model: str, embedder: Embedder, one: AnyProtocol, batch_size: int, progress: Progress | None
+) -> Embeddings:
     what = f"{model} on {one.card.name}"
-    embeddings = embed_images(
+    return embed_images(
         embedder,
         one.images,
-        ids=one.used_ids,
+        ids=one.images.image_ids if isinstance(one, ObjectProtocol) else one.used_ids,
         batch_size=batch_size,
         progress=None if progress is None else lambda done, total: progress(what, done, total),
     )
+
+
+def _verified(
+    model: str, one: Protocol, embeddings: Embeddings, convention: conventions.Convention, **bootstrap: int
+) -> Measured:
     rows = [np.searchsorted(one.used, side) for side in (one.reference, one.probe)]
-    scores = pair_scores(embeddings.values, embeddings.failed, rows[0], rows[1], single=single)
-    extra = {
+    scores = pair_scores(embeddings.values, embeddings.failed, rows[0], rows[1], single=convention.single)
+    return results.measure(model, one, scores, convention, **bootstrap)
+
+
+def _recognised(model: str, embedder: Embedder, one: ObjectProtocol, embeddings: Embeddings) -> MeasuredObjects:
+    """The logits of an image are kept at unit length, which changes no order among them."""
+    columns = objects.columns_of(model, embedder.class_names, one)
+    return objects.measure(model, one, embeddings.values[:, columns], embeddings.failed)
+
+
+def _about(embeddings: Embeddings) -> dict[str, Any]:
+    """What the result should say of the embeddings behind it."""
+    return {
         "n_images": len(embeddings.image_ids),
         "n_images_failed": int(embeddings.failed.sum()),
         "failed_images": dict(sorted(embeddings.reasons.items())[: output.N_FAILURES]),
         "n_images_from_cache": embeddings.n_from_cache,
     }
-    return scores, extra
+
+
+def _protocol_entry(one: AnyProtocol) -> dict[str, Any]:
+    return objects.protocol_entry(one) if isinstance(one, ObjectProtocol) else results.protocol_entry(one)
 
 
 def _with_unique_ids(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -216,13 +292,17 @@ def _with_unique_ids(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _comparisons(
-    measured: Sequence[Measured], twin_of: Mapping[str, str], n_replicates: int, seed: int
+    measured: Sequence[Measured | MeasuredObjects], twin_of: Mapping[str, str], n_replicates: int, seed: int
 ) -> list[dict[str, Any]]:
     by_key = {(one.model, one.protocol.card.name): one for one in measured}
-    pairs = [(one, by_key[twin_of[model], name]) for (model, name), one in by_key.items() if model in twin_of]
-    return results.with_holm(
-        [results.compare(one, other, n_replicates=n_replicates, seed=seed) for one, other in pairs]
-    )
+    found = []
+    for (model, name), one in by_key.items():
+        other = by_key[twin_of[model], name] if model in twin_of else None
+        if isinstance(one, Measured) and isinstance(other, Measured):
+            found.append(results.compare(one, other, n_replicates=n_replicates, seed=seed))
+        elif isinstance(one, MeasuredObjects) and isinstance(other, MeasuredObjects):
+            found.append(objects.compare(one, other, n_replicates=n_replicates, seed=seed))
+    return results.with_holm(found)
 
 
 def _environment() -> dict[str, Any]:

@@ -1,10 +1,12 @@
-"""The files of a report folder: ``summary.csv``, ``pairs.csv``, thumbnails of failures, and ``result.json`` last."""
+"""The files of a report folder: ``summary.csv``, ``pairs.csv`` or ``images.csv``, thumbnails of failures, and
+``result.json`` last.
+"""
 
 from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ import numpy as np
 import pandas as pd
 
 from bnas_face.errors import BnasFaceError, BrokenImageError
+from bnas_face.evaluate import objects
+from bnas_face.evaluate.objects import MeasuredObjects
 from bnas_face.evaluate.results import Measured
 from bnas_face.files import atomic_path, write_bytes, write_json
 
@@ -23,7 +27,7 @@ THUMBNAIL = re.compile(r"[a-z0-9_]+-\d{6}\.jpg")
 MODEL_COLUMNS = ("weight_bits", "activation_bits", "n_parameters", "file_bytes")
 
 
-def write(out: Path, result: dict[str, Any], measured: Sequence[Measured], *, images: bool) -> None:
+def write(out: Path, result: dict[str, Any], measured: Sequence[Measured | MeasuredObjects], *, images: bool) -> None:
     """Write a report folder; ``result.json`` comes last, so a folder that has one is complete.
 
     Parameters
@@ -41,14 +45,27 @@ def write(out: Path, result: dict[str, Any], measured: Sequence[Measured], *, im
     """
     thumbnails = _Thumbnails(out) if images else None
     for entry, one in zip(result["results"], measured, strict=True):
-        entry["failures"] = failures(one, thumbnails)
-    names = ("result.json", "summary.csv", "pairs.csv")
+        if isinstance(one, Measured):
+            entry["failures"] = failures(one, thumbnails)
     with ExitStack() as stack:  # renamed in reverse order, result.json last
-        parts = {name: stack.enter_context(atomic_path(out / name)) for name in names}
-        _to_csv(parts["pairs.csv"], pd.concat([pair_table(one) for one in measured], ignore_index=True))
-        _to_csv(parts["summary.csv"], summary_table(result))
-        write_json(parts["result.json"], result)
+        last = stack.enter_context(atomic_path(out / "result.json"))
+        found = _tables(result, measured)
+        for name, parts in found.items():
+            if parts:
+                _to_csv(stack.enter_context(atomic_path(out / name)), pd.concat(parts, ignore_index=True))
+        write_json(last, result)
+    for name in (name for name, parts in found.items() if not parts):
+        (out / name).unlink(missing_ok=True)
     _remove_stale(out, thumbnails.written if thumbnails else set())
+
+
+def _tables(result: dict[str, Any], measured: Sequence[Measured | MeasuredObjects]) -> dict[str, list[pd.DataFrame]]:
+    """File name → the parts of its table; none for a table that this report does not need."""
+    return {
+        "summary.csv": [summary_table(result)],
+        "pairs.csv": [pair_table(one) for one in measured if isinstance(one, Measured)],
+        "images.csv": [objects.image_table(one) for one in measured if isinstance(one, MeasuredObjects)],
+    }
 
 
 def check_writable(out: Path) -> None:
@@ -70,15 +87,51 @@ def check_writable(out: Path) -> None:
 
 
 def summary_table(result: Mapping[str, Any]) -> pd.DataFrame:
-    """One row per model × protocol; all rates are fractions, an undefined number is an empty cell."""
+    """One row per model × protocol; all rates are fractions, an undefined number is an empty cell.
+
+    Columns of verification stand only where faces were verified, those of recognition where objects were recognised.
+    """
     models = {model["id"]: model for model in result["models"]}
     gaps = {(entry["model"], entry["protocol"]): entry for entry in result["comparisons"]}
     return pd.DataFrame(
         [
-            _summary_row(entry, models[entry["model"]], gaps.get((entry["model"], entry["protocol"]), {}))
+            _row_maker(entry)(entry, models[entry["model"]], gaps.get((entry["model"], entry["protocol"]), {}))
             for entry in result["results"]
         ]
     )
+
+
+def _row_maker(entry: Mapping[str, Any]) -> Callable[..., dict[str, Any]]:
+    return _object_row if entry.get("task") == objects.TASK else _summary_row
+
+
+def _object_row(entry: Mapping[str, Any], model: Mapping[str, Any], gap: Mapping[str, Any]) -> dict[str, Any]:
+    row = {
+        "model": entry["model"],
+        "protocol": entry["protocol"],
+        "convention": entry["convention"],
+        **{column: model.get(column) for column in MODEL_COLUMNS},
+        "n_images": entry["n_images"],
+        "n_classes": entry["n_classes"],
+    }
+    for name in ("top1", "top5"):
+        row |= {name: entry[name]["value"], f"{name}_ci_low": entry[name]["ci_low"]}
+        row |= {f"{name}_ci_high": entry[name]["ci_high"]}
+    return row | _cost_and_gap(entry, model, gap)
+
+
+def _cost_and_gap(entry: Mapping[str, Any], model: Mapping[str, Any], gap: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "n_failed": entry["n_failed"],
+        "binarizer": model.get("binarizer"),
+        "n_binary_parameters": model.get("n_binary_parameters"),
+        "twin": gap.get("twin"),
+        "difference_to_twin": gap.get("difference"),
+        "difference_ci_low": gap.get("ci_low"),
+        "difference_ci_high": gap.get("ci_high"),
+        "mcnemar_p": gap.get("p_value"),
+        "mcnemar_p_holm": gap.get("p_holm"),
+    }
 
 
 def _summary_row(entry: Mapping[str, Any], model: Mapping[str, Any], gap: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,15 +157,7 @@ def _summary_row(entry: Mapping[str, Any], model: Mapping[str, Any], gap: Mappin
         "eer_ci_high": eer["ci_high"],
         "n_genuine": entry["n_genuine"],
         "n_impostor": entry["n_impostor"],
-        "n_failed": entry["n_failed"],
-        "binarizer": model.get("binarizer"),
-        "n_binary_parameters": model.get("n_binary_parameters"),
-        "twin": gap.get("twin"),
-        "difference_to_twin": gap.get("difference"),
-        "difference_ci_low": gap.get("ci_low"),
-        "difference_ci_high": gap.get("ci_high"),
-        "mcnemar_p": gap.get("p_value"),
-        "mcnemar_p_holm": gap.get("p_holm"),
+        **_cost_and_gap(entry, model, gap),
     }
     for tar in entry["tar_at_fmr"]:
         name = f"{tar['fmr_target']:g}"

@@ -14,10 +14,23 @@ from bnas_face.config import data_root
 from bnas_face.data.formats import pair_lists
 from bnas_face.data.images import FaceImages
 from bnas_face.errors import FormatError, ProtocolError
-from bnas_face.evaluate.cards import ProtocolCard, card, names
+from bnas_face.evaluate import objects
+from bnas_face.evaluate.cards import ObjectCard, ProtocolCard, card, names
+from bnas_face.evaluate.objects import ObjectProtocol
 from bnas_face.files import sha256_text
 
-__all__ = ["PAIR_COLUMNS", "Protocol", "ProtocolCard", "assemble", "card", "load", "names", "read_pairs"]
+__all__ = [
+    "PAIR_COLUMNS",
+    "ObjectCard",
+    "ObjectProtocol",
+    "Protocol",
+    "ProtocolCard",
+    "assemble",
+    "card",
+    "load",
+    "names",
+    "read_pairs",
+]
 
 PAIR_COLUMNS = pair_lists.COLUMNS
 
@@ -84,8 +97,8 @@ class Protocol:
         return subject[self.reference], subject[self.probe]
 
 
-def load(name: str) -> Protocol:
-    """Open a protocol with its images and pairs.
+def load(name: str) -> Protocol | ObjectProtocol:
+    """Open a protocol: with its images and pairs, or with its images and their classes.
 
     Raises
     ------
@@ -97,6 +110,8 @@ def load(name: str) -> Protocol:
         If the card or the pair list is damaged, absent, or does not hold what the card promises.
     """
     found = card(name)
+    if isinstance(found, ObjectCard):
+        return objects.load(found)
     if found.format == "rendered":
         from bnas_face.data.synthetic import protocols as rendered
 

@@ -114,6 +114,37 @@ def difference_replicates(
     return np.concatenate(parts)
 
 
+def independent_difference_replicates(
+    is_correct: ArrayLike, other_is_correct: ArrayLike, n_replicates: int = 1000, seed: int = 0
+) -> FloatArray:
+    """As `difference_replicates` where the cases are independent (images of different objects): the plain bootstrap.
+
+    A replicate draws n cases with replacement; only how many of them are right for one model alone matters, which is
+    multinomial with the observed shares.
+
+    Parameters
+    ----------
+    is_correct, other_is_correct : array-like of bool, shape (n_cases,)
+        n_cases >= 1.
+    n_replicates, seed : int
+
+    Returns
+    -------
+    ndarray of float64, shape (n_replicates,)
+        In [-1, 1].
+
+    Raises
+    ------
+    MetricError
+        If there is no case, or the lengths differ.
+    """
+    b, c = discordant(is_correct, other_is_correct)
+    n_cases = len(np.asarray(is_correct))
+    shares = np.array([b, c, n_cases - b - c]) / n_cases
+    drawn = np.random.default_rng(seed).multinomial(n_cases, shares, size=n_replicates)
+    return (drawn[:, 0] - drawn[:, 1]) / n_cases
+
+
 def holm(p_values: ArrayLike) -> FloatArray:
     """Holm's step-down adjusted p-values, in the order given.
 

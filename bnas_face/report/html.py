@@ -68,9 +68,16 @@ def render(result: results.Result, pairs: pd.DataFrame | None, folder: Path) -> 
         lstrip_blocks=True,
     )
     marks = figures.marks(result.models)
-    found = tables.rows(result, marks)
+    every = tables.rows(result, marks)
+    found, objects = tables.of_faces(every), tables.of_objects(every)
+    of_faces = [protocol for protocol in result.protocols if not protocol.is_of_objects]
     groups = searched.groups(result.models)
-    sections = [section for section in _SECTIONS if groups or section[0] != "searched"]
+    hidden = {
+        *(() if groups else ("searched",)),
+        *(() if objects else ("objects",)),
+        *(_OF_FACES if objects and not of_faces else ()),
+    }
+    sections = [section for section in _SECTIONS if section[0] not in hidden]
     environment.filters["breakable"] = _breakable
     return environment.get_template("report.html.j2").render(
         style=style + (searched.style() if groups else ""),
@@ -84,15 +91,19 @@ def render(result: results.Result, pairs: pd.DataFrame | None, folder: Path) -> 
         result=result,
         marks=marks,
         index={model.id: place for place, model in enumerate(result.models)},
+        every=every,
         rows=found,
+        objects=objects,
+        object_notes=tables.notes(objects),
+        gaps=[c for c in result.comparisons if c.protocol in {protocol.name for protocol in of_faces}],
         fmr_targets=sorted({tar.fmr_target for row in found for tar in row.outcome.tar_at_fmr}, reverse=True),
         refusals=list(dict.fromkeys(t.refused for row in found for t in row.outcome.tar_at_fmr if t.refused)),
-        stamps=sorted({row.outcome.convention_stamp for row in found} - {""}),
+        stamps=sorted({row.outcome.convention_stamp for row in every} - {""}),
         notes=tables.notes(found),
         verdicts=verdict.verdicts(result),
         forest=figures.forest(result.comparisons, {m.id: mark for m, mark in zip(result.models, marks, strict=True)}),
-        curves=[_curves(protocol, result, marks) for protocol in result.protocols],
-        scores=[plot for protocol in result.protocols for plot in _scores(protocol, result, marks, pairs)],
+        curves=[_curves(protocol, result, marks) for protocol in of_faces],
+        scores=[plot for protocol in of_faces for plot in _scores(protocol, result, marks, pairs)],
         gallery=failures.gallery(result, pairs, folder),
         provenance=_provenance(result),
         searched=groups,
@@ -105,6 +116,7 @@ def render(result: results.Result, pairs: pd.DataFrame | None, folder: Path) -> 
 _SECTIONS = (
     ("verdict", "Verdict"),
     ("comparison", "Comparison"),
+    ("objects", "Object recognition"),
     ("curves", "Error curves"),
     ("scores", "Scores"),
     ("failures", "Failures"),
@@ -112,6 +124,9 @@ _SECTIONS = (
     ("searched", "Searched cells"),
     ("provenance", "Provenance"),
 )
+
+
+_OF_FACES = ("comparison", "curves", "scores", "failures", "tar")
 
 
 def _template(name: str) -> str:
@@ -164,6 +179,7 @@ def _curves(protocol: results.Protocol, result: results.Result, marks: Sequence[
     entries = _entries(protocol, result)
     return {
         "protocol": protocol,
+        "place": result.protocols.index(protocol),
         "entries": entries,
         "without": [result.models[place].id for place, entry in entries if entry.curve is None],
         "plots": [plot for plot in (figures.det(entries, marks), figures.roc(entries, marks)) if plot],
@@ -245,7 +261,7 @@ def _provenance(result: results.Result) -> dict[str, Any]:
         "protocols": [
             {
                 "protocol": protocol,
-                "facts": _flat({key: protocol.raw.get(key) for key in _PROTOCOL_FACTS}),
+                "facts": _counts(protocol) + _flat({key: protocol.raw.get(key) for key in _facts_of(protocol)}),
                 "n_failed": [
                     (o.model, numbers.count(o.n_failed)) for o in result.outcomes if o.protocol == protocol.name
                 ],
@@ -265,7 +281,20 @@ _MODEL_FACTS = (
     "embedding_dim",
     "weights_sha256",
 )
+_OBJECT_FACTS = ("dataset", "licence", "version", "labels_sha256", "images_hash")
 _PROTOCOL_FACTS = ("dataset", "licence", "alignment", "version", "scheme", "n_folds", "pairs_sha256", "images_hash")
+
+
+def _facts_of(protocol: results.Protocol) -> tuple[str, ...]:
+    return _OBJECT_FACTS if protocol.is_of_objects else _PROTOCOL_FACTS
+
+
+def _counts(protocol: results.Protocol) -> list[tuple[str, str]]:
+    """How many images of how many classes, or how many pairs."""
+    if protocol.is_of_objects:
+        return [("images", numbers.count(protocol.n_images)), ("classes", numbers.count(protocol.n_classes))]
+    genuine, impostor = numbers.count(protocol.n_genuine), numbers.count(protocol.n_impostor)
+    return [("pairs", f"{numbers.count(protocol.n_pairs)} ({genuine} genuine, {impostor} impostor)")]
 
 
 def _flat(content: Any) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from bnas_face.report.node import Node
 
 SCHEMA = "bnas_face.result/1"
 FILE_NAME = "result.json"
+OBJECTS = "classification"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,10 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """A protocol of the report; `raw` is its whole JSON object."""
+    """A protocol of the report; `raw` is its whole JSON object.
+
+    `n_images` and `n_classes` belong to object recognition and are 0 for protocols of pairs.
+    """
 
     name: str
     title: str
@@ -65,6 +69,18 @@ class Protocol:
     n_impostor: int
     n_folds: int
     raw: Mapping[str, Any]
+    n_images: int = 0
+    n_classes: int = 0
+
+    @property
+    def is_of_objects(self) -> bool:
+        """Whether objects are recognised, instead of faces verified."""
+        return self.raw.get("task") == OBJECTS
+
+    @property
+    def n(self) -> int:
+        """Images or pairs that decisions are made on."""
+        return self.n_images if self.is_of_objects else self.n_pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +150,24 @@ class Outcome:
     curve: Curve | None
     histogram: Histogram | None
     failures: tuple[Failure, ...]
+    top1: Estimate | None = None
+    top5: Estimate | None = None
+    n_images: int = 0
+
+    @property
+    def is_of_objects(self) -> bool:
+        """Whether objects are recognised, instead of faces verified."""
+        return self.top1 is not None
+
+    @property
+    def n(self) -> int:
+        """Decisions the accuracy is counted over."""
+        return self.n_images if self.is_of_objects else self.n_pairs
+
+    @property
+    def unit(self) -> str:
+        """What is decided about: images or pairs."""
+        return "images" if self.is_of_objects else "pairs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,7 +283,14 @@ def _protocol(node: Node) -> Protocol:
         n_impostor=node["n_impostor"].integer(),
         n_folds=node["n_folds"].integer(),
         raw=node.fields(),
+        n_images=_count(node, "n_images"),
+        n_classes=_count(node, "n_classes"),
     )
+
+
+def _count(node: Node, key: str) -> int:
+    found = node.get(key)
+    return 0 if found is None else found.integer()
 
 
 def _outcome(node: Node, models: set[str], protocols: set[str]) -> Outcome:
@@ -275,7 +316,17 @@ def _outcome(node: Node, models: set[str], protocols: set[str]) -> Outcome:
         curve=None if curve is None else _curve(curve),
         histogram=None if histogram is None else _histogram(histogram),
         failures=tuple(_failure(entry) for entry in node["failures"].items()),
+        **_recognition(node),
     )
+
+
+def _recognition(node: Node) -> dict[str, Any]:
+    """The fields of object recognition; none for verification."""
+    task = node.get("task")
+    if task is None or task.text() != OBJECTS:
+        return {}
+    top = {name: _estimate(node[name], "value") for name in ("top1", "top5")}
+    return {**top, "n_images": node["n_images"].integer()}
 
 
 def _estimate(node: Node, key: str, least: float = 0.0) -> Estimate:

@@ -25,8 +25,8 @@ class Row:
 
     @property
     def n(self) -> int:
-        """Pairs that were compared."""
-        return self.outcome.n_pairs
+        """Pairs, or images, that were decided on."""
+        return self.outcome.n
 
     @property
     def p_value(self) -> float | None:
@@ -65,6 +65,16 @@ def rows(result: Result, marks: Sequence[Mark]) -> list[Row]:
     return found
 
 
+def of_faces(found: Sequence[Row]) -> list[Row]:
+    """The rows of verification."""
+    return [row for row in found if not row.outcome.is_of_objects]
+
+
+def of_objects(found: Sequence[Row]) -> list[Row]:
+    """The rows of object recognition."""
+    return [row for row in found if row.outcome.is_of_objects]
+
+
 def tar_rows(found: Sequence[Row]) -> list[TarRow]:
     """One row per protocol, model and FMR target."""
     return [TarRow(row=row, tar=tar) for row in found for tar in row.outcome.tar_at_fmr]
@@ -82,6 +92,10 @@ def _families(models: Sequence[Model]) -> list[str]:
 COMPARISON_HEAD = (
     "Protocol", "Model", "Bits", "Accuracy %", "± std", "95 % interval", "Twin", "Gap, points", "Interval of the gap",
     "p", "EER %", "AUC", "Parameters", "File",
+)  # fmt: skip
+OBJECT_HEAD = (
+    "Protocol", "Model", "Bits", "Top-1 %", "95 % interval", "Top-5 %", "95 % interval", "Twin", "Gap, points",
+    "Interval of the gap", "p", "Parameters", "File",
 )  # fmt: skip
 TAR_HEAD = (
     "Protocol",
@@ -117,6 +131,23 @@ def comparison_cells(row: Row) -> list[str]:
     ]
 
 
+def object_cells(row: Row) -> list[str]:
+    """The cells of a row of object recognition under `OBJECT_HEAD`."""
+    gap = row.comparison.difference if row.comparison else None
+    cells = [row.protocol.title, row.model.id, row.mark.bits]
+    for top in (row.outcome.top1, row.outcome.top5):
+        cells += [numbers.percent(top.value, row.n), numbers.span(top.low, top.high, row.n)] if top else ["", ""]
+    return [
+        *cells,
+        row.comparison.twin if row.comparison else numbers.MISSING,
+        numbers.points(gap.value, row.n) if gap else numbers.MISSING,
+        numbers.points_span(gap.low, gap.high, row.n) if gap else numbers.MISSING,
+        numbers.p_value(row.p_value),
+        numbers.short_count(row.model.n_parameters),
+        numbers.file_size(row.model.file_bytes),
+    ]
+
+
 def tar_cells(entry: TarRow) -> list[str]:
     """The cells of a row under `TAR_HEAD`."""
     tar, outcome = entry.tar, entry.row.outcome
@@ -145,8 +176,11 @@ def notes(found: Sequence[Row]) -> list[str]:
     tests = sorted({row.comparison.p_method for row in found if row.comparison} - {""})
     text = [
         *(f"Convention {stamp.rstrip('.')}." for stamp in stamps),
-        "Accuracy is the mean over the folds; ± is their standard deviation (ddof 0), not a standard error.",
     ]
+    if of_faces(found):
+        text.append(
+            "Accuracy is the mean over the folds; ± is their standard deviation (ddof 0), not a standard error."
+        )
     if methods:
         text.append(f"Interval of the accuracy: {', '.join(methods)}.")
     if gaps:
@@ -158,26 +192,30 @@ def notes(found: Sequence[Row]) -> list[str]:
     return text
 
 
-def markdown(result: Result, marks: Sequence[Mark]) -> str:
-    """Both tables as Markdown (pipes), with the notes between them."""
-    found = rows(result, marks)
-    parts = [
-        _markdown_table(COMPARISON_HEAD, [comparison_cells(row) for row in found]),
-        "\n".join(_markdown_text(note) for note in notes(found)),
-        _markdown_table(TAR_HEAD, [tar_cells(entry) for entry in tar_rows(found)]),
+def _tables(found: Sequence[Row]) -> tuple[list[tuple[Sequence[str], list[list[str]]]], list[str]]:
+    """Heads and cells of the three tables, and the notes below the first two."""
+    faces, objects = of_faces(found), of_objects(found)
+    cells: list[tuple[Sequence[str], list[list[str]]]] = [
+        (COMPARISON_HEAD, [comparison_cells(row) for row in faces]),
+        (OBJECT_HEAD, [object_cells(row) for row in objects]),
+        (TAR_HEAD, [tar_cells(entry) for entry in tar_rows(faces)]),
     ]
+    return cells, list(dict.fromkeys([*notes(faces), *notes(objects)]))
+
+
+def markdown(result: Result, marks: Sequence[Mark]) -> str:
+    """The tables as Markdown (pipes), with the notes between them."""
+    cells, text = _tables(rows(result, marks))
+    parts = [_markdown_table(head, lines) for head, lines in cells]
+    parts.insert(2, "\n".join(_markdown_text(note) for note in text))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def latex(result: Result, marks: Sequence[Mark]) -> str:
-    """Both tables as LaTeX `tabular`s; needs ``\\usepackage{booktabs}``."""
-    found = rows(result, marks)
-    text = "\n".join("% " + _latex_text(note) for note in notes(found))
-    parts = [
-        text,
-        _latex_table(COMPARISON_HEAD, [comparison_cells(row) for row in found]),
-        _latex_table(TAR_HEAD, [tar_cells(entry) for entry in tar_rows(found)]),
-    ]
+    """The tables as LaTeX `tabular`s; needs ``\\usepackage{booktabs}``."""
+    cells, text = _tables(rows(result, marks))
+    parts = ["\n".join("% " + _latex_text(note) for note in text)]
+    parts += [_latex_table(head, lines) for head, lines in cells]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -67,7 +67,7 @@ def finding(comparison: Comparison) -> str:
 
 def _verdict(comparison: Comparison, own: Outcome | None, twin: Outcome | None) -> Verdict:
     found = finding(comparison)
-    n = own.n_pairs if own else 0
+    n = own.n if own else 0
     return Verdict(
         comparison=comparison,
         finding=found,
@@ -89,23 +89,24 @@ def _claim(comparison: Comparison, found: str, n: int) -> str:
 
 def _evidence(comparison: Comparison, found: str, own: Outcome | None, twin: Outcome | None) -> str:
     gap, parts = comparison.difference, []
-    n = own.n_pairs if own else 0
+    n = own.n if own else 0
+    unit = own.unit if own else "pairs"
     if own and twin and own.accuracy.value is not None and twin.accuracy.value is not None:
         parts.append(
             f"{numbers.percent(own.accuracy.value, n)}\u00a0% against {numbers.percent(twin.accuracy.value, n)}\u00a0%"
-            f" of {n:,} pairs decided rightly"
+            f" of {n:,} {unit} decided rightly"
         )
     if gap.low is not None and gap.high is not None:
         parts.append(f"95 % interval of the gap {numbers.points_span(gap.low, gap.high, n)} points")
     parts.append(_test(comparison))
     if found == "indistinguishable" and comparison.smallest_gap is not None:
         parts.append(
-            f"with as many pairs decided differently, gaps from {100 * comparison.smallest_gap:.2f} points on "
+            f"with as many {unit} decided differently, gaps from {100 * comparison.smallest_gap:.2f} points on "
             "would have been seen (before correction)"
         )
     text = "; ".join(part for part in parts if part)
     closing = {
-        "undecided": " Interval and test disagree: more pairs are needed to decide.",
+        "undecided": f" Interval and test disagree: more {unit} are needed to decide.",
         "unknown": f" {gap.reason or 'No interval and no test are given.'}",
     }
     return text + "." + closing.get(found, "")
