@@ -75,9 +75,13 @@ def save_weights(target: Path, model: nn.Module) -> None:
 
 
 def save_tensors(target: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write CPU tensors and text as one safetensors file, atomically."""
+    """Write CPU tensors and text as one safetensors file, atomically; raises `BnasFaceError` on a full disk."""
     with files.atomic_path(target) as part:
-        save_file(tensors, part, metadata)
+        try:
+            save_file(tensors, part, metadata)
+        except SafetensorError as error:  # its message for what the system says; it is no OSError
+            reason = " ".join(str(error).removeprefix("Error while serializing: I/O error: ").split())
+            raise BnasFaceError(f"Cannot write '{target}': {reason}. Earlier files are unchanged.") from error
 
 
 def load(run_dir: Path) -> tuple[nn.Module, ModelConfig, dict[str, Any]]:

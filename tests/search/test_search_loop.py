@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import csv
-import errno
 import json
+import resource
 from collections import Counter
 from dataclasses import replace
 
 import planted
 import pytest
 
-from bnas_face import files
 from bnas_face import genotype as genotypes
 from bnas_face.config import SearchConfig
 from bnas_face.errors import BnasFaceError, CheckpointError, ConfigError, TrainingError, UnknownNameError
 from bnas_face.genotype import EDGES
-from bnas_face.models import saved
 from bnas_face.search import folder, log, presets
 from bnas_face.search.loop import search
 from bnas_face.search.progress import Moment, SearchProgress, TimeLeft, text
@@ -167,24 +165,32 @@ def test_a_loss_that_is_not_finite_ends_the_search_and_keeps_the_state(tmp_path,
     assert begin(tmp_path / "s1", resume=True).genotype
 
 
+@pytest.fixture
+def small_disk():
+    """Sets the largest size a file may have: the kernel's own error, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda n_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 @pytest.mark.parametrize("what", ["log.csv", "last.safetensors"])
-def test_a_full_disk_is_one_clear_error_and_the_earlier_state_is_kept(tmp_path, monkeypatch, what):
+def test_a_full_disk_is_one_clear_error_and_the_earlier_state_is_kept(tmp_path, monkeypatch, small_disk, what):
     with pytest.raises(Stopped):
         begin(tmp_path / "s1", on_progress=stop_after(5))
-    before = (tmp_path / "s1" / folder.STATE).read_bytes()
-
-    def full(*arguments):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
+    state = tmp_path / "s1" / folder.STATE
+    before = state.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(*((saved, "save_file", full) if what == "last.safetensors" else (files.os, "fsync", full)))
-        with pytest.raises(
-            BnasFaceError, match=r"Cannot write .*No space left on device\. Earlier files are unchanged"
-        ):
+        if what == "last.safetensors":
+            patch.setattr(log, "write", lambda run_dir, rows: None)
+        small_disk(min(len(before), (tmp_path / "s1" / "log.csv").stat().st_size) // 2)
+        with pytest.raises(BnasFaceError) as caught:
             begin(tmp_path / "s1", resume=True)
-    assert (tmp_path / "s1" / folder.STATE).read_bytes() == before
+    small_disk(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    path = state if what == "last.safetensors" else tmp_path / "s1" / "log.csv"
+    assert str(caught.value).startswith(f"Cannot write '{path}': File too large")
+    assert str(caught.value).endswith("Earlier files are unchanged.")
+    assert state.read_bytes() == before and not list(tmp_path.glob("**/*.part"))
     assert begin(tmp_path / "s1", resume=True).genotype
-    assert not list(tmp_path.glob("**/*.part"))
 
 
 def test_only_one_process_works_in_a_folder(tmp_path):
