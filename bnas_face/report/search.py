@@ -14,7 +14,7 @@ from bnas_face.report import picture
 from bnas_face.report.history import Moment, Place, read, shrinkage
 
 MOST_STEPS = 12
-_LEFT, _EDGE_WIDTH, _COLUMN, _GUTTER, _FOUND_WIDTH = 14.0, 50.0, 72.0, 10.0, 124.0
+_LEFT, _EDGE_WIDTH, _COLUMN, _GUTTER, _FOUND_WIDTH = 14.0, 50.0, 72.0, 10.0, 132.0
 _ROW, _BAR, _NODE_GAP = 14.0, 9.0, 6.0
 _HEAD, _CHART, _TABLE_ROW = 52.0, 64.0, 17.0
 _CELL_HEIGHT = 44.0 + len(EDGES) * _ROW + 3 * _NODE_GAP + 14.0
@@ -187,7 +187,12 @@ def _cell(
         yield picture.text(_LEFT, y + 9, f"{source} → {target}", weight)
         for column, name in enumerate(names):
             yield from _bar((cell, edge, name), _column_x(column), y, moments, scales, name == found)
-        yield picture.text(_column_x(len(names)) + 8, y + 9, kept or found, f"code {weight}")
+        yield picture.text(
+            _column_x(len(names)) + 8,
+            y + 9,
+            f"none → {kept}" if kept and found == "none" else kept or found,
+            f"code {weight}",
+        )
 
 
 def _kept(genotype: Genotype | None, cell: str, source: int, target: int) -> str:
@@ -231,8 +236,13 @@ def _bar(
 
 
 def _scales(moments: Sequence[Moment]) -> tuple[tuple[float, float], ...]:
-    """Least and most weight of every moment's shades: of its own round, but shares run from 0 to the largest of all."""
-    largest = max((value for moment in moments for value in moment.weight.values()), default=0.0)
+    """Least and most weight of every moment's shades.
+
+    A likelihood is shaded among those of its round. A share is shaded from 0 to the largest of all epochs, or to twice
+    an equal share where none is larger: undecided weights are all of a middle shade.
+    """
+    equal = 1 / max(moment.most_operations for moment in moments)
+    largest = max(2 * equal, *(value for moment in moments for value in moment.weight.values()), 0.0)
     return tuple(
         (0.0, largest)
         if moment.is_share

@@ -97,10 +97,14 @@ def test_shares_are_shaded_on_one_scale_for_all_epochs() -> None:
     bars = _bars(search.shrinking(epochs))
     shades = [re.findall(r"s(\d)", str(p.get("class"))) for bar in bars.values() for p in bar.iter(f"{SVG}path")]
     assert {"0", "4"} <= {shade for found in shades for shade in found}
-    flat = [
-        {**entry, "alpha": {c: [dict.fromkeys(e, 0.125) for e in entry["alpha"][c]] for c in CELLS}} for entry in epochs
-    ]
-    assert set(re.findall(r"step (s\d)", search.shrinking([flat[0], *epochs[1:]]))) > {"s0"}
+
+
+def test_equal_shares_are_all_of_a_middle_shade() -> None:
+    epochs = searches.alpha_history()
+    for entry in epochs:
+        entry["alpha"] = {cell: [dict.fromkeys(edge, 0.125) for edge in entry["alpha"][cell]] for cell in CELLS}
+    bars = _bars(search.shrinking(epochs)).values()
+    assert {str(p.get("class")) for bar in bars for p in bar.iter(f"{SVG}path")} == {"step s2"}
 
 
 def test_what_remains_follows_from_the_weights_where_it_is_not_written() -> None:
@@ -132,15 +136,17 @@ def test_one_moment_and_equal_weights_are_drawn() -> None:
 
 
 def test_kept_edges_are_bold_and_name_the_operation_of_the_genotype() -> None:
-    genotype = searches.genotype()
-    root = ET.fromstring(search.shrinking(searches.bnas_history(), genotype=genotype))
+    genotype, rounds = searches.genotype(), searches.bnas_history()
+    root = ET.fromstring(search.shrinking(rounds, genotype=genotype))
     bold = [t.text for t in root.iter(f"{SVG}text") if "kept" in t.get("class", "")]
     expected = []
     for cell in CELLS:
-        for source, target in EDGES:
+        for (source, target), left in zip(EDGES, rounds[-1]["remaining"][cell], strict=True):
             kept = [e.operation for e in genotype.cell(cell)[target - 2] if e.source == source]
-            expected += [f"{source} → {target}", *kept] if kept else []
+            replaced = "none → " if left == ["none"] else ""
+            expected += [f"{source} → {target}", *(replaced + name for name in kept)] if kept else []
     assert bold == expected
+    assert any(text.startswith("none → ") for text in expected)
 
 
 DAMAGED = {
