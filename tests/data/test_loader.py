@@ -190,3 +190,31 @@ def test_a_damaged_kept_file_is_made_again() -> None:
     kept.write_bytes(kept.read_bytes()[:100])
     assert np.array_equal(loader.decode_all(images, 8), first)
     assert sum(calls) == 12
+
+
+def test_cutout_blanks_a_square_around_its_centre_cut_off_at_the_border():
+    pixels = np.zeros((2, 8, 8, 3), np.uint8)
+    augmentation = loader.Augmentation(
+        flip=np.zeros(2, bool),
+        shift=np.zeros((2, 2), np.int64),
+        cutout_px=4,
+        centre=np.array([[0.5, 0.5], [0.0, 0.999]]),
+    )
+    middle, corner = augmentation.apply(pixels, np.array([0, 1])) == loader.BLANK
+    assert middle[2:6, 2:6].all() and middle.sum() == 4 * 4 * 3
+    assert corner[0:2, 5:8].all() and corner.sum() == 2 * 3 * 3
+
+
+def test_cutout_is_drawn_anew_every_epoch_and_changes_nothing_else():
+    pixels = np.random.default_rng(0).integers(0, 100, (40, 16, 16, 3)).astype(np.uint8)
+    settings = {"shift_px": 2, "seed": 1}
+    plain = loader.Augmentation.draw(40, epoch=0, **settings).apply(pixels, np.arange(40))
+    cut = loader.Augmentation.draw(40, epoch=0, cutout_px=6, **settings).apply(pixels, np.arange(40))
+    again = loader.Augmentation.draw(40, epoch=0, cutout_px=6, **settings).apply(pixels, np.arange(40))
+    blank = cut == loader.BLANK
+    assert np.array_equal(cut, again)
+    assert np.array_equal(cut[~blank], plain[~blank])
+    counts = blank[..., 0].sum(axis=(1, 2))
+    assert counts.max() == 36 and counts.min() >= 9 and (counts < 36).any()
+    other = loader.Augmentation.draw(40, epoch=1, cutout_px=6, **settings)
+    assert not np.array_equal(other.centre, loader.Augmentation.draw(40, epoch=0, cutout_px=6, **settings).centre)
