@@ -167,12 +167,13 @@ def runs(tasks: Collection[str] = ("embedding", "classification")) -> list[str]:
 
 
 def _task(folder: Path) -> str | None:
-    """What a run's network does; None for a folder without (readable) settings."""
-    try:
-        settings = files.read_json(folder / "config.json")
-        return str(settings["model"].get("task", "embedding"))
-    except (BnasFaceError, KeyError, TypeError, AttributeError):
+    """What a run's network does; None for a folder without settings. Damage is told when the run is opened."""
+    if not (folder / "config.json").is_file():
         return None
+    try:
+        return str(files.read_json(folder / "config.json").get("model", {}).get("task", "embedding"))
+    except (BnasFaceError, AttributeError):
+        return "embedding"
 
 
 def default_out(root: Path, models: Sequence[str], protocols: Sequence[str]) -> Path:

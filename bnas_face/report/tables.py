@@ -182,7 +182,8 @@ def notes(found: Sequence[Row]) -> list[str]:
             "Accuracy is the mean over the folds; ± is their standard deviation (ddof 0), not a standard error."
         )
     if methods:
-        text.append(f"Interval of the accuracy: {', '.join(methods)}.")
+        what = "the accuracy" if of_faces(found) else "top-1 and top-5"
+        text.append(f"Interval of {what}: {', '.join(methods)}.")
     if gaps:
         text.append(f"Gap = binarized − full-precision twin, in percentage points; its interval: {', '.join(gaps)}.")
     if tests:
