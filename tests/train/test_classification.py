@@ -208,6 +208,17 @@ def test_a_set_of_objects_chooses_task_size_head_and_outputs_by_itself(
     assert source.protocols_for(config) == ["cifar10"]
 
 
+def test_folders_of_objects_of_ones_own_are_classified_when_asked(
+    objects: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("--dataset", "folder:things", "--task", "classification", "--genotype", "bnas_xnor_1")
+    config = config_of(*arguments, monkeypatch=monkeypatch)
+    assert objects == ["folder:things"]
+    assert (config.model.task, config.model.size_px, config.model.embedding_dim) == ("classification", 64, 10)
+    assert (config.head, config.model.backbone) == ("cross_entropy", "searched")
+    assert source.protocols_for(config) == []
+
+
 def test_faces_stay_as_they_were(objects: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     config = config_of("--dataset", "demo", monkeypatch=monkeypatch)
     assert config == TrainConfig(name="c10", model=config.model)
