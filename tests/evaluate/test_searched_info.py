@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from bnas_face import genotype as genotypes
-from bnas_face.config import ModelConfig
+from bnas_face import models
+from bnas_face.config import ModelConfig, TrainConfig
 from bnas_face.errors import CheckpointError, FormatError
 from bnas_face.evaluate import embedders
 from bnas_face.genotype import BNAS_XNOR_1
+from bnas_face.models import saved
 
 CONFIG = ModelConfig(backbone="searched", genotype=BNAS_XNOR_1)
 
@@ -41,3 +43,12 @@ def test_a_damaged_genotype_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "genotype.json").write_text("{")
     with pytest.raises(FormatError, match=r"genotype\.json"):
         embedders._genotype(tmp_path, CONFIG)
+
+
+def test_a_run_of_a_searched_network_opens_with_its_genotype_and_history(tmp_path: Path) -> None:
+    cells = {name: BNAS_XNOR_1.cell(name) for name in genotypes.CELLS}
+    own = genotypes.Genotype(space="paper", **cells, origin={"searcher": "bnas", "history": [{"round": 1}]})
+    config = ModelConfig(backbone="searched", genotype=own, cells=4, channels=4, size_px=64, embedding_dim=16)
+    saved.save(tmp_path / "own", models.build(config), TrainConfig(name="own", model=config))
+    info = embedders.open_embedder(str(tmp_path / "own"), device="cpu").info
+    assert info["genotype"] == own.to_json()
