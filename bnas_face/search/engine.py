@@ -203,13 +203,11 @@ class Engine:
 
     def reset(self, unit: int) -> None:
         """Begin again with fresh weights (from the seed and `unit`) and a fresh optimizer; α and β stay."""
-        kept = self.tensors()
         own = (f"{_NETWORK}alphas.", f"{_NETWORK}betas.", _ALPHAS, _REMAINING)
+        kept = {name: value for name, value in self.tensors().items() if name.startswith(own)}
         self._build(unit)
-        fresh = {name: value for name, value in self.tensors().items() if not name.startswith(own)}
         self._abandon_all_but(kept)
-        wanted = {name: value for name, value in fresh.items() if name in kept or name.startswith(_WEIGHTS)}
-        self.load_tensors({name: value for name, value in kept.items() if name.startswith(own)} | wanted)
+        self.load_tensors(self.tensors() | kept)
 
     def tensors(self) -> dict[str, Tensor]:
         """All there is to save, on the CPU: weights, α, β, optimizer states, and which operations remain."""

@@ -65,12 +65,18 @@ class _WeightedSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        gradient = _last(gradient)
         of_weights = None
         if ctx.needs_input_grad[0]:
-            of_weights = torch.stack([torch.sum(gradient * value) for value in ctx.saved_tensors])
+            flat = _flat(gradient)
+            of_weights = torch.stack([torch.dot(flat, _flat(value)) for value in ctx.saved_tensors])
         needed = ctx.needs_input_grad[1:]
         parts = [gradient * w if need else None for w, need in zip(ctx.numbers, needed, strict=True)]
         return (of_weights, *parts)
+
+
+def _flat(values: Tensor) -> Tensor:
+    return values.permute(0, 2, 3, 1).reshape(-1)  # a view of what is channels last in memory
 
 
 def weighted_sum(weights: Tensor, values: Sequence[Tensor]) -> Tensor:
@@ -79,12 +85,26 @@ def weighted_sum(weights: Tensor, values: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def shuffle(values: Tensor, groups: int) -> Tensor:
-    """Channel g · (n / groups) + i becomes channel i · groups + g (ShuffleNet); shape (batch_size, n, h, w) is kept."""
-    batch_size, n_channels, height, width = values.shape
-    grouped = values.view(batch_size, groups, n_channels // groups, height, width)
-    shuffled: Tensor = grouped.transpose(1, 2).reshape(batch_size, n_channels, height, width)
-    return shuffled
+def shuffled(mixed: Tensor, rest: Tensor) -> Tensor:
+    """Concatenate along channels and shuffle (ShuffleNet) in one copy, channels last in memory.
+
+    With n channels in all and c of them in `mixed`, channel g · c + i of the concatenation becomes channel
+    i · (n / c) + g.
+
+    Parameters
+    ----------
+    mixed : Tensor of shape (batch_size, c, h, w)
+    rest : Tensor of shape (batch_size, n − c, h, w)
+        c divides n.
+    """
+    n_mixed = mixed.shape[1]
+    parts = [mixed, *rest.split(n_mixed, dim=1)]
+    stacked = torch.stack([part.permute(0, 2, 3, 1) for part in parts], dim=4)
+    return stacked.flatten(3).permute(0, 3, 1, 2)
+
+
+def _last(values: Tensor) -> Tensor:
+    return values.contiguous(memory_format=torch.channels_last)
 
 
 class SearchCell(nn.Module):
@@ -123,43 +143,46 @@ class SearchCell(nn.Module):
 
     def forward(self, before: Tensor, previous: Tensor, terms: Sequence[NodeTerms]) -> Tensor:
         """Outputs of cells k−2 and k−1 → (batch_size, 4 · n_channels, h, w); `terms` says what each node sums."""
-        nodes = [self.before(before), self.previous(previous)]
-        sampled = [self._sampled(value) for value in nodes]
+        nodes = [self._split(self.before(before)), self._split(self.previous(previous))]
+        outputs: list[Tensor] = []
         bypasses: dict[tuple[int, int], Tensor] = {}
         for term in terms:
-            if not term.edges:
-                nodes.append(self._zeros(nodes))
-            else:
-                nodes.append(self._node(nodes, sampled, bypasses, term))
-            sampled.append(self._sampled(nodes[-1]))
-        return torch.cat(nodes[N_INPUTS:], dim=1)
+            outputs.append(self._node(nodes, bypasses, term) if term.edges else self._zeros(nodes[0]))
+            nodes.append(self._split(outputs[-1]))
+        return torch.cat(outputs, dim=1)
 
-    def _sampled(self, values: Tensor) -> Tensor:
-        return values[:, : self.n_sampled]
+    def _split(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The channels that pass operations, and those that bypass them."""
+        if self.groups == 1:
+            return values, values[:, :0]
+        sampled, rest = values.split([self.n_sampled, values.shape[1] - self.n_sampled], dim=1)
+        return _last(sampled), _last(rest)
 
-    def _zeros(self, nodes: list[Tensor]) -> Tensor:
-        batch_size, n_channels, height, width = nodes[0].shape
+    def _zeros(self, parts: tuple[Tensor, Tensor]) -> Tensor:
+        """What a node without edges is."""
+        batch_size, n_sampled, height, width = parts[0].shape
         stride = self.strides[0]
-        return nodes[0].new_zeros((batch_size, n_channels, -(-height // stride), -(-width // stride)))
+        size = (batch_size, n_sampled * self.groups, -(-height // stride), -(-width // stride))
+        return _last(parts[0].new_zeros(size))
 
     def _node(
-        self, nodes: list[Tensor], sampled: list[Tensor], bypasses: dict[tuple[int, int], Tensor], term: NodeTerms
+        self, nodes: list[tuple[Tensor, Tensor]], bypasses: dict[tuple[int, int], Tensor], term: NodeTerms
     ) -> Tensor:
         passed = [
-            cast(nn.ModuleDict, self.edges[edge])[name](sampled[EDGES[edge][0]]) for edge, name in term.operations
+            cast(nn.ModuleDict, self.edges[edge])[name](nodes[EDGES[edge][0]][0]) for edge, name in term.operations
         ]
         mixed = weighted_sum(term.operation_weights, passed)
         if self.groups == 1:
             return mixed
         rest = weighted_sum(term.edge_weights, [self._bypass(nodes, bypasses, edge) for edge in term.edges])
-        return shuffle(torch.cat([mixed, rest], dim=1), self.groups)
+        return shuffled(mixed, rest)
 
-    def _bypass(self, nodes: list[Tensor], bypasses: dict[tuple[int, int], Tensor], edge: int) -> Tensor:
-        key = (EDGES[edge][0], self.strides[edge])
-        if key not in bypasses:
-            rest = nodes[key[0]][:, self.n_sampled :]
-            bypasses[key] = F.max_pool2d(rest, 2, 2, ceil_mode=True) if key[1] == 2 else rest
-        return bypasses[key]
+    def _bypass(self, nodes: list[tuple[Tensor, Tensor]], bypasses: dict[tuple[int, int], Tensor], edge: int) -> Tensor:
+        source, stride = EDGES[edge][0], self.strides[edge]
+        if (source, stride) not in bypasses:
+            rest = nodes[source][1]
+            bypasses[source, stride] = F.max_pool2d(rest, 2, 2, ceil_mode=True) if stride == 2 else rest
+        return bypasses[source, stride]
 
 
 class NodeTerms:
