@@ -41,7 +41,7 @@ def _config(genotype=BNAS_XNOR_1, binarizer="xnor", activation_bits=32, **more):
 
 @pytest.mark.parametrize(("channels", "binary_m", "float_m"), [(36, 2.41, 0.09), (44, 3.56, 0.13)])
 @pytest.mark.parametrize("auxiliary", [False, True])
-def test_the_released_cell_has_the_parameters_of_its_paper(channels, binary_m, float_m, auxiliary):
+def test_the_released_cell_has_the_known_number_of_parameters(channels, binary_m, float_m, auxiliary):
     config = _config(
         cells=20,
         channels=channels,
@@ -53,7 +53,7 @@ def test_the_released_cell_has_the_parameters_of_its_paper(channels, binary_m, f
     table = cost.summary(models.build(config), config)
     assert table["n_binary_parameters"] == pytest.approx(binary_m * 1e6, rel=0.02)
     assert table["n_parameters"] == pytest.approx((binary_m + float_m) * 1e6, rel=0.02)
-    # The paper's figure of the float ones has two decimals, so 2 % is less than its rounding.
+    # The known figure of the float ones has two decimals, so 2 % is less than its rounding.
     assert round(table["n_float_parameters"] / 1e6, 2) == float_m
     exact = {36: (2_407_536, 92_278), 44: (3_560_304, 126_862)}[channels]
     assert (table["n_binary_parameters"], table["n_float_parameters"]) == exact

@@ -11,11 +11,11 @@ Of `ModelConfig` it reads genotype, cells, channels, drop_path, auxiliary, task,
 activations (W1A32, or its full-precision twin), space ``paper`` cannot have 1-bit ones: the sign of what a ReLU puts
 out is +1 everywhere.
 
-The cell the authors released (`genotype.BNAS_XNOR_1`) with 20 cells for CIFAR-10 has, as in their paper, 2.41 M binary
-and 0.09 M float parameters at C = 36 (2,407,536 and 92,278), and 3.56 M and 0.13 M at C = 44 (3,560,304 and 126,862).
-The float ones are the weights of stem and classifier, the gains and biases of all batch norms and the two
-full-precision reductions. Not counted: the auxiliary classifier (476,426 more at C = 36), batch norm statistics and
-the scales of layers.
+The cell the authors released (`genotype.BNAS_XNOR_1`) with 20 cells for CIFAR-10 has 2,407,536 binary and 92,278 float
+parameters at C = 36, and 3,560,304 and 126,862 at C = 44; known as 2.41 M + 0.09 M and 3.56 M + 0.13 M (the papers'
+figures as remembered, not read again). The float ones are the weights of stem and classifier, the gains and biases of
+all batch norms and the two full-precision reductions. Not counted, as in the authors' code: the auxiliary classifier
+(476,426 more at C = 36), batch norm statistics and the scales of layers.
 
 References
 ----------
