@@ -18,6 +18,8 @@ RULES = {
     "bnas_face.cli": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.train": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.eval": (HEAVY, (*STAGES, "data", "models", "metrics")),
+    "bnas_face.cli.search": (HEAVY, (*STAGES, "data", "models", "metrics")),
+    "bnas_face.cli.show": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.data": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.align": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.report": (HEAVY, (*STAGES, "data", "models", "metrics")),
@@ -28,6 +30,11 @@ RULES = {
     "bnas_face.data.datasets.lfw": (("torch", "torchvision"), (*STAGES, "models", "metrics", "cli")),
     "bnas_face.models": (("onnxruntime", "facenet_pytorch", "torchvision"), (*STAGES, "metrics", "cli")),
     "bnas_face.train.loop": (("onnxruntime", "facenet_pytorch"), ("search", "evaluate", "report", "packed", "cli")),
+    "bnas_face.search.loop": (("torch", "onnxruntime", "pandas"), ("train", "evaluate", "report", "packed", "cli")),
+    "bnas_face.search.engine": (
+        ("onnxruntime", "facenet_pytorch", "pandas"),
+        ("train", "evaluate", "report", "packed", "cli"),
+    ),
     "bnas_face.evaluate.evaluate": (("onnxruntime", "facenet_pytorch"), ("search", "train", "packed", "cli")),
     "bnas_face.report.html": (
         ("torch", "torchvision", "onnxruntime"),

@@ -8,7 +8,7 @@ KINDS = ("protocols", "datasets", "backbones", "heads", "binarizers", "spaces", 
 PACKAGES = {"searchers": "bnas_face.search.searchers"}
 
 
-@click.command("ls", short_help="List protocols, datasets, backbones, searchers and whatever else has a name.")
+@click.command("ls", short_help="List protocols, datasets, backbones and all else that has a name.")
 @click.argument("kind", metavar=f"{{{'|'.join(KINDS)}}}")
 def command(kind: str) -> None:
     """List what can be named on the command line, with one line each."""
