@@ -299,10 +299,10 @@ class TrainConfig:
     batch_size : int
         Images per step over all devices together.
     optimizer : str
-        ``"sgd"`` (Nesterov momentum), ``"adam"`` (decoupled weight decay) or ``"auto"``: the default of the bits,
-        see `bnas_face.train.recipe`.
+        ``"sgd"`` (Nesterov momentum), ``"adam"`` (decoupled weight decay) or ``"auto"``: Adam, whatever the bits, see
+        `bnas_face.train.recipe`.
     lr, weight_decay : float or None
-        Peak learning rate and decay; None is the default of the optimizer and the bits.
+        Peak learning rate and decay; None is the default of the optimizer.
     momentum : float
         Of SGD.
     warmup_epochs : float

@@ -40,7 +40,7 @@ _OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("margin", float, "Margin of the head: radians for arcface, a cosine for cosface.  [default: the paper's]"),
     ("epochs", int, "Times every image is seen."),
     ("batch_size", int, "Images per step, over all devices."),
-    ("optimizer", str, "sgd, adam, or auto: sgd for full precision, adam for a binarizer."),
+    ("optimizer", str, "sgd, or adam, which is also what auto means."),
     ("lr", float, "Peak learning rate.  [default: 0.02 for sgd, 0.002 for adam]"),
     ("weight_decay", float, "Weight decay.  [default: 0.0005]"),
     ("momentum", float, "Momentum of sgd."),
