@@ -112,7 +112,7 @@ def test_nothing_is_written_by_a_refused_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (KeyboardInterrupt(), 130, "Interrupted. Run the same command again to go on (bnasface train: with --resume)."),
+        (KeyboardInterrupt(), 130, "Interrupted. Run the same command again to go on (bnasface train and search: with --resume)."),
         (OSError(28, "No space left on device", "x.bin"), 1, "Error: 'x.bin': No space left on device."),
         (BnasFaceError("Two words."), 1, "Error: Two words."),
         (ConfigError("Out of range."), 2, "Error: Out of range."),
