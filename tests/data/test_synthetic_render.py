@@ -9,7 +9,18 @@ import pytest
 import torch
 
 from bnas_face.data.datasets import demo, load
-from bnas_face.data.synthetic import conditions, faces, hashing, head, identity, protocols, raster, render, sheet
+from bnas_face.data.synthetic import (
+    conditions,
+    faces,
+    hashing,
+    head,
+    identity,
+    protocols,
+    raster,
+    render,
+    sheet,
+    texture,
+)
 from bnas_face.errors import DatasetError
 
 
@@ -54,9 +65,25 @@ def test_threads_and_company_change_neither_the_pictures_nor_the_callers_setting
 
 def test_a_neutral_head_is_the_same_alone_and_among_others() -> None:
     model, shape = head.load("cpu"), identity.draw(4, np.arange(11)).shape
-    together = model.people(shape)
-    for number in range(11):
-        torch.testing.assert_close(model.people(shape[number : number + 1])[0], together[number], rtol=0, atol=0)
+    for morph in (model.points, model.landmarks):
+        together = morph.people(shape)
+        for number in range(11):
+            torch.testing.assert_close(morph.people(shape[number : number + 1])[0], together[number], rtol=0, atol=0)
+
+
+def test_landmarks_are_the_same_on_the_grids_of_both_sizes() -> None:
+    small, large = (head.load("cpu", size_px).landmarks for size_px in faces.SIZES_PX)
+    torch.testing.assert_close(small.template, large.template, rtol=0, atol=0)
+    torch.testing.assert_close(small.basis, large.basis, rtol=0, atol=0)
+    assert small.basis.abs().max() > 1
+
+
+def test_skin_painted_alone_and_among_others_is_the_same() -> None:
+    people = identity.draw(4, np.arange(9))
+    together = texture.paint(people)
+    for number in (0, 4, 8):
+        alone = texture.paint(identity.draw(4, np.array([number])))
+        torch.testing.assert_close(alone[0], together[number], rtol=0, atol=0)
 
 
 def test_pictures_are_uint8_rgb_of_the_asked_size() -> None:
@@ -134,8 +161,9 @@ def test_an_identity_has_at_least_forty_coefficients_and_no_two_are_alike() -> N
 def test_nose_points_where_yaw_says() -> None:
     model = head.load("cpu")
     for yaw_deg in (-60.0, 60.0):
-        turned = render._rotation(torch.tensor([yaw_deg]), torch.zeros(1), torch.zeros(1)) @ model.template.view(3, -1)
-        tip_x = turned[0, 0, model.landmarks[2]]
+        marks = model.landmarks.template.view(3, -1)
+        turned = render._rotation(torch.tensor([yaw_deg]), torch.zeros(1), torch.zeros(1)) @ marks
+        tip_x = turned[0, 0, 2]
         assert torch.sign(tip_x) == np.sign(yaw_deg)
 
 
@@ -144,8 +172,8 @@ def test_rasteriser_shows_the_nearer_of_two_sheets() -> None:
     x, y = (grid.expand(1, -1, -1) for grid in torch.meshgrid(line, line, indexing="xy"))
     two_x, two_y = torch.cat([x, x], 1), torch.cat([y, y], 1)
     depth = torch.cat([torch.full_like(x, 10.0), torch.full_like(x, 50.0)], 1)
-    visible = torch.ones_like(two_x, dtype=torch.bool)
-    visible[:, [0, 19, 20, 39]] = False
+    visible = torch.ones_like(two_x)
+    visible[:, [0, 19, 20, 39]] = 0
     hits = raster.rasterise(two_x, two_y, depth, visible, torch.zeros(40, 20, dtype=torch.bool), 24)
     middle = (slice(None), slice(9, 15), slice(9, 15))
     assert hits.depth[middle].sub(50).abs().max() < 0.1

@@ -16,26 +16,27 @@ if TYPE_CHECKING:
 _LENS_MM = 91.0
 """z of the glasses' plane."""
 
+_BAND = (0.12, 0.76)
+"""Rows of the picture, as shares of its height, in which glasses can lie: the alignment puts the eyes at 0.46."""
 
-def add(scene: Tensor, view: View, hits: Hits, n: dict[str, Tensor], size_px: int) -> Tensor:
-    """Put glasses and occluders onto scenes (batch, 3, size, size), linear RGB, where an image has them."""
+
+def add(scene: Tensor, view: View, hits: Hits, n: dict[str, Tensor], size_px: int) -> None:
+    """Put glasses and occluders onto scenes (batch, 3, size, size), linear RGB, where an image has them; in place."""
     worn = torch.nonzero(n["glasses"] > 0)[:, 0]
     if len(worn):
-        scene = scene.index_copy(0, worn, _glasses(scene[worn], view, hits, n, worn, size_px))
+        rows = slice(*(round(share * size_px) for share in _BAND))
+        band = scene[:, :, rows]
+        band[worn] = _glasses(band[worn], view, hits.depth[worn, rows], n, worn, rows)
     held = torch.nonzero(n["occluder"] > 0)[:, 0]
     if len(held):
-        scene = scene.index_copy(
-            0, held, _occluder(scene[held], {k: v[held, None, None] for k, v in n.items()}, size_px)
-        )
-    return scene
+        scene[held] = _occluder(scene[held], {k: v[held, None, None] for k, v in n.items()}, size_px)
 
 
-def _glasses(scene: Tensor, view: View, hits: Hits, n: dict[str, Tensor], worn: Tensor, size_px: int) -> Tensor:
+def _glasses(scene: Tensor, view: View, depth: Tensor, n: dict[str, Tensor], worn: Tensor, rows: slice) -> Tensor:
     """Two lenses in a plane before the eyes, and temples to the ears, tested against the head's depth."""
     m = {k: v[worn, None, None] for k, v in n.items()}
-    across, down = _camera_mm(view, worn, size_px)
+    across, down = _camera_mm(view, worn, scene.shape[-1], rows)
     rotation = view.rotation[worn][:, :, :, None, None]
-    depth = hits.depth[worn]
     sun = (m["glasses"] > 1.5).float()
     # the plane z = const of the head: solve row 2 of Rᵀ · (across, down, t) for t
     steep = rotation[:, 2, 2].clamp(min=0.12)
@@ -85,11 +86,11 @@ def _temple(across: Tensor, down: Tensor, depth: Tensor, rotation: Tensor, thick
     return along * step(thick * 1.1 - (y + 3).abs(), 1.6) * step(t - depth + 5.0, 4.0) * (normal[2] > 0.25)
 
 
-def _camera_mm(view: View, worn: Tensor, size_px: int) -> tuple[Tensor, Tensor]:
-    """Camera-frame x and y of each pixel at the depth of the glasses, mm, (n, size, size) each."""
+def _camera_mm(view: View, worn: Tensor, size_px: int, rows: slice) -> tuple[Tensor, Tensor]:
+    """Camera-frame x and y of each pixel at the depth of the glasses, mm, (n, rows, size) each."""
     line = torch.arange(size_px, device=worn.device, dtype=torch.float32) + 0.5
     dx = line[None, None, :] - view.move_x[worn, :, None]
-    dy = line[None, :, None] - view.move_y[worn, :, None]
+    dy = line[None, rows, None] - view.move_y[worn, :, None]
     turn_x, turn_y = view.turn_x[worn, :, None], view.turn_y[worn, :, None]
     near = (view.distance[worn] - _LENS_MM * view.rotation[worn, 2, 2, None])[:, :, None] / view.distance[worn, :, None]
     power = (turn_x**2 + turn_y**2) / near

@@ -22,41 +22,39 @@ def photograph(scene: Tensor, n: Values) -> Tensor:
     balance = torch.stack([1 + warm, 1 + tint, 1 - warm], 1)[:, :, None, None]
     inner = scene[:, :, size_px // 6 : -size_px // 6, size_px // 6 : -size_px // 6]
     metered = (0.24 / inner.mean((1, 2, 3)).clamp(min=0.02)) ** 0.65 * n["exposure"]
-    light = _blur(scene * (balance * metered[:, None, None, None]), n, size_px / 112)
-    tone = _tone(light.clamp(min=1e-5))
-    tone = 0.5 + (tone - 0.5) * n["contrast"][:, None, None, None]
-    tone = tone + _grain(n["seed"], tone.shape) * n["noise"][:, None, None, None]
-    return _jpeg(tone.clamp(0, 1), n["jpeg_quality"])
+    light = _blur(scene, balance * metered[:, None, None, None], n, size_px / 112)
+    contrast, noise = n["contrast"][:, None, None, None], n["noise"][:, None, None, None]
+    tone = _tone(light.clamp_(min=1e-5)).mul_(contrast).add_(0.5 - 0.5 * contrast)
+    return _jpeg(tone.addcmul_(_grain(n["seed"], tone.shape), noise).clamp_(0, 1), n["jpeg_quality"])
 
 
 def _tone(light: Tensor) -> Tensor:
     """Gamma 2 with a soft shoulder, so that highlights do not clip hard."""
-    bright = light * (1 + 0.25 * light) / (1 + 0.5 * light)
-    return bright * torch.rsqrt(bright)
+    return (light * 0.25).add_(1).mul_(light).div_((light * 0.5).add_(1)).sqrt_()
 
 
-def _blur(scene: Tensor, n: Values, scale: float) -> Tensor:
-    """Gaussian blur plus motion: separable, with standard deviations of each image's own."""
+def _blur(scene: Tensor, gain: Tensor, n: Values, scale: float) -> Tensor:
+    """Gaussian blur plus motion: separable, with standard deviations of each image's own; `gain` per channel."""
     sigma = n["blur_px"] * scale
     motion = n["motion_px"] * scale / 3.0
     wide = torch.sqrt(sigma**2 + (motion * torch.cos(n["motion_angle"])) ** 2)
     high = torch.sqrt(sigma**2 + (motion * torch.sin(n["motion_angle"])) ** 2)
-    return _blur_along(_blur_along(scene, wide, -1), high, -2)
+    return _blur_along(_blur_along(scene, wide, gain, -1), high, torch.ones_like(gain), -2)
 
 
-def _blur_along(scene: Tensor, sigma: Tensor, axis: int) -> Tensor:
+def _blur_along(scene: Tensor, sigma: Tensor, gain: Tensor, axis: int) -> Tensor:
     """One pass, with a kernel of each image's own."""
     rows, columns = scene.shape[2:]
     taps = torch.arange(-_BLUR_RADIUS, _BLUR_RADIUS + 1, device=scene.device, dtype=scene.dtype)
     kernel = torch.exp(-0.5 * (taps / sigma.clamp(min=0.2)[:, None]) ** 2)
-    kernel = kernel / kernel.sum(1, keepdim=True)
+    kernel = (kernel / kernel.sum(1, keepdim=True))[:, :, None, None, None] * gain[:, None]
     r = _BLUR_RADIUS
     pad = (r, r, 0, 0) if axis == -1 else (0, 0, r, r)
     padded = torch.nn.functional.pad(scene, pad, mode="replicate")
     total = torch.zeros_like(scene)
     for k in range(2 * r + 1):
         part = padded[..., k : k + columns] if axis == -1 else padded[..., k : k + rows, :]
-        total.addcmul_(part, kernel[:, k, None, None, None])
+        total.addcmul_(part, kernel[:, k])
     return total
 
 
@@ -105,39 +103,29 @@ def _jpeg(tone: Tensor, quality: Tensor) -> Tensor:
     luma_table, chroma_table = ((table * scale).round().clamp(1, 255) for table in tables)
     red, green, blue = tone.unbind(1)
     luma = 255 * (0.299 * red + 0.587 * green + 0.114 * blue)
-    chroma = torch.cat([_halve((blue * 255 - luma) * 0.564), _halve((red * 255 - luma) * 0.713)])
-    luma = _quantise(luma - 128, luma_table, dct) + 128
-    chroma = _double(_quantise(chroma, chroma_table.repeat(2, 1, 1), dct))
+    chroma = torch.cat([(blue * 255).sub_(luma).mul_(0.564), (red * 255).sub_(luma).mul_(0.713)])
+    luma = _quantise(luma.sub_(128), luma_table, dct, dct.T.contiguous()).add_(128)
+    halved = (0.5 * dct).repeat_interleave(2, 1)  # the mean of two pixels, then the DCT; back: each pixel twice
+    chroma = _quantise(chroma, chroma_table.repeat(2, 1, 1), halved, (2 * halved).T.contiguous())
     cb, cr = chroma[: len(tone)], chroma[len(tone) :]
-    planes = (luma + 1.402 * cr, luma - 0.344136 * cb - 0.714136 * cr, luma + 1.772 * cb)
+    green = torch.add(luma, cb, alpha=-0.344136).sub_(cr, alpha=0.714136)
+    planes = (torch.add(luma, cr, alpha=1.402), green, torch.add(luma, cb, alpha=1.772))
     out = torch.empty(*luma.shape, 3, dtype=torch.uint8, device=tone.device)
     for k, plane in enumerate(planes):
         out[..., k] = plane.round_().clamp_(0, 255)
     return out
 
 
-def _halve(plane: Tensor) -> Tensor:
-    """Mean of 2×2 pixels; the height must be a multiple of 16."""
-    pairs = plane[:, 0::2] + plane[:, 1::2]
-    return (pairs[..., 0::2] + pairs[..., 1::2]) * 0.25
-
-
-def _double(plane: Tensor) -> Tensor:
-    """Each pixel four times."""
-    return plane.repeat_interleave(2, 1).repeat_interleave(2, 2)
-
-
-def _quantise(plane: Tensor, table: Tensor, dct: Tensor) -> Tensor:
-    """DCT of 8×8 blocks, rounded to multiples of `table` (batch, 8, 8), and back: (batch, rows, columns)."""
-    rows, columns = plane.shape[1:]
-    coefficients = _along_rows(_along_rows(plane, dct), dct)
+def _quantise(plane: Tensor, table: Tensor, forth: Tensor, back: Tensor) -> Tensor:
+    """DCT of blocks by `forth` (8, side), rounded to multiples of `table` (batch, 8, 8), and `back` (side, 8)."""
+    coefficients = _along_rows(_along_rows(plane, forth), forth)
+    rows, columns = coefficients.shape[1:]
     tiled = table.repeat(1, rows // 8, columns // 8)
-    back = dct.T.contiguous()
-    return _along_rows(_along_rows((coefficients / tiled).round_().mul_(tiled), back), back)
+    return _along_rows(_along_rows(coefficients.div_(tiled).round_().mul_(tiled), back), back)
 
 
 def _along_rows(plane: Tensor, matrix: Tensor) -> Tensor:
-    """Apply `matrix` to each group of 8 rows, then transpose the picture (twice makes both directions)."""
-    batch, rows, columns = plane.shape
-    mixed = torch.matmul(matrix, plane.reshape(-1, 8, columns))
-    return mixed.view(batch, rows, columns).transpose(1, 2).contiguous()
+    """Apply `matrix` to each group of rows, then transpose the picture (twice makes both directions)."""
+    batch, _, columns = plane.shape
+    mixed = torch.matmul(matrix, plane.reshape(-1, matrix.shape[1], columns))
+    return mixed.view(batch, -1, columns).transpose(1, 2).contiguous()

@@ -20,33 +20,20 @@ _PEOPLE_PER_PRODUCT = 8
 
 
 @dataclass(frozen=True)
-class HeadModel:
-    """Template and modes on one device. The rows of the skin come first, those of the shell after.
+class Morph:
+    """Points that identity and expression move.
 
     Attributes
     ----------
-    template : float32 (3 · rows · columns,), mm; all x, then all y, then all z
-    basis : float32 (n_modes, 3 · rows · columns), mm per unit coefficient
-    mode_names : names of the modes, in the basis' order
-    landmarks : int64 (5,); points of the 5-point alignment
-    coordinates : float32 (3, rows, columns); template x, y (mm) and azimuth (rad), which carry painted features
-    is_shell : bool (rows, columns)
+    template : float32 (3 · points,), mm; all x, then all y, then all z
+    basis : float32 (n_modes, 3 · points), mm per unit coefficient
     """
 
     template: Tensor
     basis: Tensor
-    mode_names: tuple[str, ...]
-    landmarks: Tensor
-    coordinates: Tensor
-    is_shell: Tensor
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of both sheets together."""
-        return int(self.coordinates.shape[1])
 
     def people(self, shape: Tensor) -> Tensor:
-        """Neutral heads from identity coefficients (n, n_identity_modes): mm, float32 (n, 3 · rows · columns)."""
+        """Neutral heads from identity coefficients (n, n_identity_modes): mm, float32 (n, 3 · points)."""
         basis = self.basis[: shape.shape[1]]
         rows = torch.zeros(-len(shape) % _PEOPLE_PER_PRODUCT + len(shape), shape.shape[1], device=shape.device)
         rows[: len(shape)] = shape
@@ -57,51 +44,70 @@ class HeadModel:
         return torch.cat(parts)[: len(shape)]
 
     def positions(self, neutral: Tensor, coefficients: Tensor) -> Tensor:
-        """Neutral heads (batch, 3 · rows · columns) moved by the other modes: (batch, 3, rows · columns)."""
+        """Neutral heads (batch, 3 · points) moved by the other modes: (batch, 3, points)."""
         moved = torch.addmm(neutral, coefficients, self.basis[-coefficients.shape[1] :])
         return moved.view(len(coefficients), 3, -1)
 
 
+@dataclass(frozen=True)
+class HeadModel:
+    """Template and modes on one device. The rows of the skin come first, those of the shell after.
+
+    Attributes
+    ----------
+    grid : numbers of points
+    points : the grid's points, row by row
+    landmarks : the 5 points of the alignment: the same for every grid
+    mode_names : names of the modes, in the bases' order
+    shell_y, azimuth : float32 (shell_rows, columns) mm, and (columns,) rad; carry the rim of hair and hats
+    is_shell : bool (rows, columns)
+    """
+
+    grid: surface.Grid
+    points: Morph
+    landmarks: Morph
+    mode_names: tuple[str, ...]
+    shell_y: Tensor
+    azimuth: Tensor
+    is_shell: Tensor
+
+
 @functools.lru_cache(maxsize=4)
-def load(device: str = "cpu") -> HeadModel:
-    """Build the head model (about a quarter of a second, once per process and device)."""
-    sheets = (
-        surface.skin(surface.ROWS, surface.COLUMNS),
-        surface.shell(surface.SHELL_ROWS, surface.COLUMNS),
-    )
-    common = modes.identity_modes() | modes.expression_modes() | modes.age_modes()
-    rows = [
-        np.concatenate([_planes(field(sheet)[axis], sheet) for axis in range(3) for sheet in sheets])
-        for field in common.values()
-    ]
-    hair = modes.hair_modes()
-    rows += [
-        np.concatenate(
-            [
-                _planes(field(sheet)[axis] if number else 0, sheet)
-                for axis in range(3)
-                for number, sheet in enumerate(sheets)
-            ]
-        )
-        for field in hair.values()
-    ]
-    joined = {name: np.concatenate([getattr(sheet, name) for sheet in sheets]) for name in ("x", "y", "z", "azimuth")}
-    skin = sheets[0]
-    ahead = np.where(np.abs(skin.azimuth) < 1.2, 0.0, 1e6)
-    landmarks = [int(np.argmin((skin.x - x) ** 2 + (skin.y - y) ** 2 + ahead)) for x, y in LANDMARKS_MM]
-    is_shell = np.arange(len(joined["x"]))[:, None].repeat(surface.COLUMNS, 1) >= surface.ROWS
+def load(device: str = "cpu", size_px: int = 112) -> HeadModel:
+    """Build the head model for pictures of a size (about a quarter of a second, once per process, device and size)."""
+    grid = surface.grid(size_px)
+    skin, shell = surface.skin(grid.rows, grid.columns), surface.shell(grid.shell_rows, grid.columns)
+    fine = surface.skin(surface.ROWS, surface.COLUMNS)
+    ahead = np.where(np.abs(fine.azimuth) < 1.2, 0.0, 1e6)
+    marks = [int(np.argmin((fine.x - x) ** 2 + (fine.y - y) ** 2 + ahead)) for x, y in LANDMARKS_MM]
+    is_shell = np.arange(grid.rows + grid.shell_rows)[:, None].repeat(grid.columns, 1) >= grid.rows
     return HeadModel(
-        template=_tensor(np.concatenate([joined[a].ravel() for a in "xyz"]), device),
-        basis=_tensor(np.stack(rows), device),
-        mode_names=(*common, *hair),
-        landmarks=torch.tensor(landmarks, device=device),
-        coordinates=_tensor(np.stack([joined["x"], joined["y"], joined["azimuth"]]), device),
+        grid=grid,
+        points=_morph(skin, shell, device),
+        landmarks=_morph(fine.points(marks), shell.points([]), device),
+        mode_names=(*_common(), *modes.hair_modes()),
+        shell_y=_tensor(shell.y, device),
+        azimuth=_tensor(shell.azimuth[0], device),
         is_shell=torch.from_numpy(is_shell).to(device),
     )
 
 
-def _planes(value: surface.Floats | float, sheet: surface.Sheet) -> surface.Floats:
-    return np.broadcast_to(np.asarray(value, np.float64), sheet.x.shape).ravel()
+def _common() -> dict[str, modes.Field]:
+    """The modes that move skin and shell; those of the hair move the shell alone."""
+    return modes.identity_modes() | modes.expression_modes() | modes.age_modes()
+
+
+def _morph(skin: surface.Sheet, shell: surface.Sheet, device: str) -> Morph:
+    rows = [_planes(field(skin), skin, field(shell), shell) for field in _common().values()]
+    rows += [_planes((0, 0, 0), skin, field(shell), shell) for field in modes.hair_modes().values()]
+    template = _planes((skin.x, skin.y, skin.z), skin, (shell.x, shell.y, shell.z), shell)
+    return Morph(_tensor(template, device), _tensor(np.stack(rows), device))
+
+
+def _planes(on_skin: modes.Moved, skin: surface.Sheet, on_shell: modes.Moved, shell: surface.Sheet) -> surface.Floats:
+    """All x, then all y, then all z; of each, the skin's points and then the shell's."""
+    parts = [(moved[axis], sheet) for axis in range(3) for moved, sheet in ((on_skin, skin), (on_shell, shell))]
+    return np.concatenate([np.broadcast_to(np.asarray(m, np.float64), s.x.shape).ravel() for m, s in parts])
 
 
 def _tensor(array: surface.Floats, device: str) -> Tensor:

@@ -13,7 +13,9 @@ import numpy as np
 
 from bnas_face.data.synthetic.surface import EYE_X_MM, Floats, Sheet, bump, front, nose, smooth_step
 
-Field = Callable[[Sheet], tuple[Floats | float, Floats | float, Floats | float]]
+Moved = tuple[Floats | float, Floats | float, Floats | float]
+Field = Callable[[Sheet], Moved]
+"""A displacement of each point of a sheet, in x, y and z."""
 
 N_RANDOM_SHAPE = 10
 

@@ -14,7 +14,7 @@ from bnas_face.data.synthetic.conditions import Drawn
 from bnas_face.data.synthetic.identity import Identities
 from bnas_face.data.synthetic.texture import gauss
 
-VERSION = 3
+VERSION = 4
 """Raise this number with every change that moves a pixel: it is part of the content hash of every rendered set."""
 
 BATCH = 16
@@ -57,7 +57,9 @@ def render(people: Identities, which: Tensor, drawn: Drawn, size_px: int, device
     """
     n = tuple(drawn)
     table = torch.from_numpy(np.stack([np.asarray(drawn[name], np.float32) for name in n])).to(device)
-    cast = Cast(people, head.load(str(people.shape.device)).people(people.shape), texture.paint(people))
+    model = head.load(str(people.shape.device), size_px)
+    heads, marks = (morph.people(people.shape) for morph in (model.points, model.landmarks))
+    cast = Cast(model, people, shading.appearance(people), heads, marks, texture.paint(people))
     which = which.to(device)
     out = torch.empty(len(which), size_px, size_px, 3, dtype=torch.uint8, device=device)
     for start in range(0, len(which), BATCH):
@@ -74,13 +76,19 @@ class Cast:
 
     Attributes
     ----------
+    model : the head's points
     people : Identities
+    looks : their `shading.appearance`
     heads : float32 (n_people, 3 · rows · columns), neutral heads, mm
+    marks : float32 (n_people, 15), their landmarks, mm
     skins : float32 table of `texture.paint`
     """
 
+    model: head.HeadModel
     people: Identities
+    looks: dict[str, Tensor]
     heads: Tensor
+    marks: Tensor
     skins: Tensor
 
 
@@ -105,27 +113,30 @@ class View:
 
 
 def _render_batch(cast: Cast, person: Tensor, n: dict[str, Tensor], size_px: int) -> Tensor:
-    model = head.load(str(cast.skins.device))
-    people = cast.people.take(person)
+    model, people = cast.model, cast.people.take(person)
     style = _styles(people, n)
-    points = model.positions(cast.heads.index_select(0, person), _coefficients(model, people, n, style))
-    view, camera_points, x_px, y_px = _project(model, points, n, size_px)
-    shape = (len(points), model.n_rows, surface.COLUMNS)
+    coefficients = _coefficients(model, people, n, style)
+    points = model.points.positions(cast.heads.index_select(0, person), coefficients)
+    marks = model.landmarks.positions(cast.marks.index_select(0, person), coefficients)
+    view, camera_points, x_px, y_px = _project(points, marks, n, size_px)
+    shape = (len(points), *model.is_shell.shape)
     keep = _present(model, n, style)
     depth = camera_points[:, 2].view(shape)
     hits = raster.rasterise(x_px.view(shape), y_px.view(shape), depth, keep, model.is_shell, size_px)
-    planes = _sample(cast.skins, person, camera_points.view(len(points), 3, *shape[1:]), hits)
-    a, m = _planes(shading.appearance(people)), _planes(n | {"age_over": _over(n)})
+    planes = _sample(cast, person, camera_points.view(len(points), 3, *shape[1:]), hits)
+    a, m = _planes(cast.looks, person), _planes(n | {"age_over": _over(n)})
     colour = shading.shade(planes, a, m)
     scene = background.draw(n, size_px)
-    scene = scene + (colour.movedim(0, 1) - scene) * hits.coverage[:, None]
-    scene = accessories.add(scene, view, hits, n, size_px)
+    scene = scene.lerp_(colour.movedim(0, 1), hits.coverage[:, None])
+    accessories.add(scene, view, hits, n, size_px)
     return camera.photograph(scene, n)
 
 
-def _planes(values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Numbers per image, (batch,) each, ready to meet planes: (batch, 1, 1) each."""
-    return dict(zip(values, torch.stack(list(values.values()))[..., None, None].unbind(0), strict=True))
+def _planes(values: dict[str, Tensor], person: Tensor | None = None) -> dict[str, Tensor]:
+    """Numbers per image, or per person, (n,) each, ready to meet planes: (batch, 1, 1) each."""
+    table = torch.stack(list(values.values()))
+    table = table if person is None else table.index_select(1, person)
+    return dict(zip(values, table[..., None, None].unbind(0), strict=True))
 
 
 def _over(n: dict[str, Tensor]) -> Tensor:
@@ -167,13 +178,11 @@ def _coefficients(model: head.HeadModel, people: Identities, n: dict[str, Tensor
     return torch.stack([values[name] for name in model.mode_names[people.shape.shape[1] :]], dim=1)
 
 
-def _project(
-    model: head.HeadModel, points: Tensor, n: dict[str, Tensor], size_px: int
-) -> tuple[View, Tensor, Tensor, Tensor]:
+def _project(points: Tensor, marks: Tensor, n: dict[str, Tensor], size_px: int) -> tuple[View, Tensor, Tensor, Tensor]:
     """Turn heads, see them in perspective, and place them by the 5-point similarity with jittered landmarks."""
     rotation = _rotation(n["yaw_deg"], n["pitch_deg"], n["roll_deg"])
     distance = n["distance_mm"].clamp(min=450)[:, None]
-    marks = rotation @ points[:, :, model.landmarks]
+    marks = rotation @ marks
     near = distance / (distance - marks[:, 2])
     mark_x, mark_y = marks[:, 0] * near, marks[:, 1] * near
     unit = size_px / 112
@@ -211,8 +220,8 @@ def _rotation(yaw_deg: Tensor, pitch_deg: Tensor, roll_deg: Tensor) -> Tensor:
 
 def _present(model: head.HeadModel, n: dict[str, Tensor], style: Tensor) -> Tensor:
     """Where points exist: all skin, and the part of the shell that hair or hat fills. 0 or 1 (batch, rows, columns)."""
-    _, y, azimuth = model.coordinates[:, surface.ROWS :]
-    turn = azimuth[0].abs()
+    rows, y, azimuth = model.grid.rows, model.shell_y, model.azimuth
+    turn = azimuth.abs()
     front, side, back = (style[:, k, None] for k in (4, 5, 6))
     limit = (
         front
@@ -220,36 +229,36 @@ def _present(model: head.HeadModel, n: dict[str, Tensor], style: Tensor) -> Tens
         - 18 * gauss(turn, 1.6, 0.22) * (side < 30)
     )
     limit = limit + (back - limit) * torch.sigmoid((turn - 1.95) * 9)
-    limit = limit + 2.5 * torch.sin(turn * 83) + 2.5 * torch.sin(azimuth[0] * 47 + 1)
+    limit = limit + 2.5 * torch.sin(turn * 83) + 2.5 * torch.sin(azimuth * 47 + 1)
     limit = torch.maximum(limit, (shading.hat_line(turn) + 300) * n["hat"][:, None] - 300)
     present = torch.ones(len(style), *model.is_shell.shape, device=y.device)
-    torch.sub(limit[:, None, :], y, out=present[:, surface.ROWS :]).gt_(0)
-    present[:, [0, surface.ROWS - 1, surface.ROWS, -1]] = 0.0
+    torch.sub(limit[:, None, :], y, out=present[:, rows:]).gt_(0)
+    present[:, [0, rows - 1, rows, -1]] = 0.0
     return present
 
 
-def _sample(skins: Tensor, person: Tensor, points: Tensor, hits: raster.Hits) -> dict[str, Tensor]:
+def _sample(cast: Cast, person: Tensor, points: Tensor, hits: raster.Hits) -> dict[str, Tensor]:
     """Look up skin, template coordinates and normals at each pixel."""
     n_rows, n_columns = points.shape[2:]
     place = sampling.lookup(hits.row, hits.column, n_rows, n_columns)
     nx, ny, nz = (place(plane.view(-1)) for plane in _normals(points))
-    shell = (hits.row - (surface.ROWS - 1.5)).gt_(0)
+    shell = (hits.row - (cast.model.grid.rows - 1.5)).gt_(0)
     inside = nz.clone().lt_(0).mul_(shell)
     unit = (nx * nx).addcmul_(ny, ny).addcmul_(nz, nz).add_(1e-9).rsqrt_().mul_(1 - 2 * inside)
-    seen = _textures(skins, person, hits, shell)
+    seen = _textures(cast.skins, person, hits, shell, cast.model.grid)
     share = hits.column * (2 / (n_columns - 1)) - 1
     azimuth = share * (math.pi * surface.FRONT_FOCUS + math.pi * (1 - surface.FRONT_FOCUS) * share * share)
     seen |= {"azimuth": azimuth, "shell": shell, "inside": inside}
     return seen | {"nx": nx * unit, "ny": ny * unit, "nz": nz * unit}
 
 
-def _textures(skins: Tensor, person: Tensor, hits: raster.Hits, shell: Tensor) -> dict[str, Tensor]:
+def _textures(skins: Tensor, person: Tensor, hits: raster.Hits, shell: Tensor, grid: surface.Grid) -> dict[str, Tensor]:
     """The nearest texel of each pixel, in the planes of its person and in those that all share."""
     side = texture.FINE * texture.TEXELS
-    per_row, per_shell_row = ((side - 1) / (rows - 1) for rows in (surface.ROWS, surface.SHELL_ROWS))
-    row = (hits.row - shell * surface.ROWS).clamp_(min=0).mul_(per_row + shell * (per_shell_row - per_row))
-    texel = row.add_(0.5).floor_().clamp_(max=side - 1).mul_(side)  # exact: whole numbers below 2²⁴
-    texel += (hits.column * ((side - 1) / (surface.COLUMNS - 1))).add_(0.5).floor_()
+    per_row, per_shell_row = ((side - 1) / (rows - 1) for rows in (grid.rows, grid.shell_rows))
+    row = (hits.row - shell * grid.rows).clamp_(min=0).mul_(per_row + shell * (per_shell_row - per_row))
+    texel = row.add_(0.5).floor_().clamp_(max=side - 1)
+    texel += (hits.column * ((side - 1) / (grid.columns - 1))).add_(0.5).floor_().mul_(side)  # exact: below 2²⁴
     nearest = texel.to(torch.int32)
     seen = _texels(texture.CHANNELS, skins, nearest + (person * skins[0].numel()).to(torch.int32)[:, None, None])
     common = texture.shared(str(person.device))

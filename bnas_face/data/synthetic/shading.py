@@ -22,7 +22,7 @@ def hat_line(turn: Tensor) -> Tensor:
 
 
 def appearance(people: Identities) -> Planes:
-    """Appearance with the colours of iris and hair worked out (linear RGB)."""
+    """Appearance with the colours of iris and hair worked out (linear RGB); each (n,)."""
     a = dict(people.appearance)
     blue, light = a["iris_hue"] < 0.3, 0.5 + a["iris_light"]
     green = (a["iris_hue"] >= 0.3) & (a["iris_hue"] < 0.42)
@@ -50,20 +50,21 @@ def shade(p: Planes, a: Planes, m: Planes) -> Tensor:
     _put_on_hats(hair, gleam, p, m)
     albedo = skin.lerp_(hair, p["shell"])
     shine = shine.addcmul_(shine, p["shell"], value=-1).add_(gleam)
-    facing = p["nx"] * m["light_x"] + p["ny"] * m["light_y"] + p["nz"] * m["light_z"]
-    half = (facing + p["nz"]) * torch.rsqrt(2 + 2 * m["light_z"])
-    gloss = half.clamp(min=0) ** 2
-    gloss = gloss * gloss * gloss
-    gloss = shine * gloss * gloss * gloss * gloss  # cosine to the 24th
-    sky = 0.75 - 0.25 * p["ny"]
-    dark = p["occlusion"] + (1 - p["occlusion"]) * p["shell"] - 0.6 * p["inside"]
-    back = (p["nz"] * 0.6 - p["nx"] * m["light_x"].sign() * 0.8).clamp(min=0) * m["fill"]
-    soft = (m["ambient"] * sky + back) * dark
-    dark = 0.45 + 0.55 * dark
-    shiny = (gloss + 0.5 * sparkle) * m["key"]
+    facing = (p["nx"] * m["light_x"]).addcmul_(p["ny"], m["light_y"]).addcmul_(p["nz"], m["light_z"])
+    half = (facing + p["nz"]).mul_(torch.rsqrt(2 + 2 * m["light_z"]))
+    gloss = half.clamp_(min=0)
+    for _ in range(3):
+        gloss = gloss.mul_(gloss)
+    gloss = gloss * gloss * gloss  # cosine to the 24th
+    sky = (p["ny"] * -0.25).add_(0.75).mul_(m["ambient"])
+    dark = torch.maximum(p["occlusion"], p["shell"]).sub_(p["inside"], alpha=0.6)
+    back = (p["nz"] * 0.6).sub_(p["nx"] * (0.8 * m["light_x"].sign())).clamp_(min=0)
+    soft = sky.addcmul_(back, m["fill"]).mul_(dark)
+    dark = dark.mul_(0.55).add_(0.45)
+    shiny = gloss.mul_(shine).add_(sparkle, alpha=0.5).mul_(m["key"])
     for channel, wrap in zip(albedo, (0.28, 0.16, 0.12), strict=True):  # red light travels furthest under the skin
-        channel *= soft + ((facing + wrap).clamp(min=0) * dark) * (m["key"] / (1 + wrap))
-        channel += shiny
+        direct = (facing + wrap).clamp_(min=0).mul_(dark).mul_(m["key"] / (1 + wrap)).add_(soft)
+        torch.addcmul(shiny, channel, direct, out=channel)
     return albedo
 
 
@@ -93,16 +94,17 @@ def _skin_colour(p: Planes, hair: Tensor, a: Planes, m: Planes) -> tuple[Tensor,
     over = m["age_over"]
     growth = 1 - (1 - _scalp(p, a, over)) * (1 - p["brow"] * (1 - 0.25 * over)) * (1 - _beard_density(p, a, m))
     lines = 1 - (0.42 * over + 0.04 + 0.10 * m["brow_knit"]) * p["wrinkle"]
-    albedo = torch.stack([p["red"] * lines, p["green"] * lines, p["blue"] * lines])
-    albedo += (hair * 0.85 - albedo) * growth
+    albedo = torch.empty_like(hair)
+    for channel, root, name in zip(albedo, hair, ("red", "green", "blue"), strict=True):
+        torch.mul(p[name], lines, out=channel).lerp_(root * 0.85, growth)
     shine = (0.06 + 0.05 * gauss(p["x"], 0, 10)) * (1 - growth)
     sparkle = torch.zeros_like(shine)
     canvas = (albedo.view(3, -1), shine.view(-1), sparkle.view(-1))
     side = p["x"].abs()
     behind = torch.maximum(p["azimuth"].abs().sub_(1.5), p["shell"] - 0.5)
-    mouth = torch.maximum((p["y"] - 75.5).abs_().sub_(21.5), side - 30).maximum(behind)
+    mouth = torch.maximum((p["y"] - 76).abs_().sub_(19.5), side - 28).maximum(behind)
     _paint_mouth(canvas, _Spot.where(mouth, p, a, m), growth)
-    eyes = torch.maximum(side.sub_(31.5).abs_().sub_(23.5), p["y"].abs().sub_(19)).maximum(behind)
+    eyes = torch.maximum(side.sub_(31.5).abs_().sub_(21), (p["y"] + 3).abs_().sub_(14.5)).maximum(behind)
     _paint_eyes(canvas, _Spot.where(eyes, p, a, m))
     return albedo, shine, sparkle
 

@@ -15,6 +15,8 @@ from scipy.interpolate import PchipInterpolator
 Floats = NDArray[np.float64]
 
 ROWS, SHELL_ROWS, COLUMNS = 120, 84, 140
+"""The finest grid: landmarks and textures are laid out on it, whatever grid is rasterised."""
+
 EYE_X_MM, MOUTH_Y_MM = 31.5, 72.0
 FRONT_FOCUS = 0.56
 """Share of a uniform azimuth; the rest is cubic, which crowds the columns on the face."""
@@ -65,6 +67,20 @@ _SHELL = np.array(
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Numbers of points of the two sheets: rows of skin and shell, and columns of both."""
+
+    rows: int
+    shell_rows: int
+    columns: int
+
+
+def grid(size_px: int) -> Grid:
+    """The grid for pictures of this size: neighbouring points of a face lie about a pixel and a half apart."""
+    return Grid(80, 56, 92) if size_px <= 64 else Grid(112, 78, 130)
+
+
+@dataclass(frozen=True)
 class Sheet:
     """A grid of points with its coordinates; every array has shape (rows, columns).
 
@@ -78,6 +94,14 @@ class Sheet:
     y: Floats
     z: Floats
     azimuth: Floats
+
+    def points(self, places: list[int]) -> Sheet:
+        """Some points as a sheet of one row; `places` count row by row."""
+        x, y, z, azimuth = (
+            np.broadcast_to(plane, self.x.shape).ravel()[np.array(places, np.int64)][None]
+            for plane in (self.x, self.y, self.z, self.azimuth)
+        )
+        return Sheet(x=x, y=y, z=z, azimuth=azimuth)
 
 
 def skin(rows: int, columns: int) -> Sheet:

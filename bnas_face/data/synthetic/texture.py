@@ -26,7 +26,7 @@ Maps = dict[str, Tensor]
 
 
 def paint(people: Identities) -> Tensor:
-    """Textures of the skin: float32 (n, len(CHANNELS), FINE · TEXELS, FINE · TEXELS).
+    """Textures of the skin: float32 (n, len(CHANNELS), FINE · TEXELS, FINE · TEXELS), indexed by column, then row.
 
     Texel k of a side lies at k · (TEXELS − 1) / (FINE · TEXELS − 1) of the grid that was painted.
     """
@@ -45,8 +45,23 @@ def paint(people: Identities) -> Tensor:
     skins = torch.empty(len(people), len(CHANNELS), TEXELS, TEXELS, device=device)
     for k, plane in enumerate(planes):
         skins[:, k] = plane
-    side = FINE * TEXELS
-    return torch.nn.functional.interpolate(skins, size=(side, side), mode="bilinear", align_corners=True)
+    return _finer(skins)
+
+
+def _finer(planes: Tensor) -> Tensor:
+    """Planes (…, TEXELS, TEXELS) interpolated to FINE · TEXELS each way, and transposed."""
+    return _finer_rows(_finer_rows(planes).transpose(-1, -2).contiguous())
+
+
+def _finer_rows(planes: Tensor) -> Tensor:
+    place = torch.linspace(0, TEXELS - 1.001, FINE * TEXELS, device=planes.device)
+    above = place.floor()
+    first = torch.arange(0, planes[..., 0].numel(), TEXELS, device=planes.device)
+    rows = (first[:, None] + above.to(torch.int64)).view(-1)
+    flat = planes.view(-1, planes.shape[-1])
+    finer = flat.index_select(0, rows).view(-1, len(place), planes.shape[-1])
+    finer.lerp_(flat.index_select(0, rows + 1).view_as(finer), (place - above)[:, None])
+    return finer.view(*planes.shape[:-2], len(place), -1)
 
 
 def skin_colour(tone: Tensor) -> Tensor:
@@ -71,7 +86,10 @@ def step(value: Tensor, soft: float = 1.0) -> Tensor:
 
 @functools.lru_cache(maxsize=4)
 def shared(device: str) -> Tensor:
-    """Textures that all people share, of skin and shell: float32 (2, len(SHARED), FINE · TEXELS, FINE · TEXELS)."""
+    """Textures that all people share, of skin and shell: float32 (2, len(SHARED), FINE · TEXELS, FINE · TEXELS).
+
+    Indexed by column, then row.
+    """
     side = FINE * TEXELS
     sheets = (surface.skin(TEXELS, TEXELS), surface.shell(surface.SHELL_ROWS, TEXELS))
     tables = []
@@ -80,8 +98,8 @@ def shared(device: str) -> Tensor:
         sky = torch.ones_like(x) if number else _still("cpu")["occlusion"]
         fine = torch.nn.functional.interpolate(
             torch.stack([sky, x, y])[None], size=(side, side), mode="bilinear", align_corners=True
-        )[0]
-        share = torch.linspace(-1, 1, side)
+        )[0].transpose(1, 2)
+        share = torch.linspace(-1, 1, side)[:, None]
         azimuth = torch.pi * share * (surface.FRONT_FOCUS + (1 - surface.FRONT_FOCUS) * share * share)
         tables.append(torch.cat([fine, _strands(azimuth, fine[2])[None]]))
     return torch.stack(tables).to(device)
@@ -148,9 +166,7 @@ def _albedo(still: Maps, a: Maps, pores: Tensor, blotches: Tensor, moles: Tensor
     shade = 1.0 + 0.035 * mottled * pores + 0.03 * blotches
     speckle = (pores + 0.35 * blotches - 1.3).clamp(0, 1) * ((a["freckles"] - 0.3).clamp(min=0) * 0.42)
     shade = shade * (1 - speckle * still["freckle"])
-    for mole in moles.unbind(1):
-        spot = gauss(still["x"], mole[:, 0, None, None], 1.5) * gauss(still["y"], mole[:, 1, None, None], 1.5)
-        shade = shade * (1 - 0.6 * mole[:, 2, None, None].clamp(0, 1) * spot)
+    shade = shade * (1 - 0.6 * _spots(still, moles))
     bags = (0.14 + 0.08 * a["eye_bags"]).clamp(0.03, 0.4) * still["bags"]
     shade = shade * (1 - bags - 0.08 * still["lids"]) * ((1 - still["nostrils"]) * (1 - still["wings"]))
     return (
@@ -158,6 +174,16 @@ def _albedo(still: Maps, a: Maps, pores: Tensor, blotches: Tensor, moles: Tensor
         green * shade * (1 - ruddy),
         blue * shade * ((1 - 0.05 * a["skin_yellow"]) * (1 - 0.9 * ruddy - 0.15 * bags)),
     )
+
+
+def _spots(still: Maps, moles: Tensor) -> Tensor:
+    """Moles (n, 8, (x mm, y mm, strength)) as spots with a standard deviation of 1.5 mm: (n, TEXELS, TEXELS)."""
+    x, y, strength = moles.unbind(2)
+    sharp = 0.7213475 / 1.5**2  # exp(−½ d²/σ²) as a power of two
+    quadratic = torch.stack([torch.full_like(x, -sharp), 2 * sharp * x, 2 * sharp * y, -sharp * (x * x + y * y)], 2)
+    points = torch.stack([still["x"] ** 2 + still["y"] ** 2, still["x"], still["y"], torch.ones_like(still["x"])])
+    spots = torch.exp2_(torch.bmm(quadratic, points.view(1, 4, -1).expand(len(moles), -1, -1)))
+    return torch.bmm(strength.clamp(0, 1)[:, None], spots).view(-1, TEXELS, TEXELS).clamp_(max=1)
 
 
 def _brow(still: Maps, a: Maps, pores: Tensor) -> Tensor:
