@@ -306,7 +306,7 @@ class TrainConfig:
     momentum : float
         Of SGD.
     warmup_epochs : float
-        Linear warm-up before the cosine to zero.
+        Linear warm-up before the cosine to zero; at most half of the training.
     precision : str
         ``"fp32"`` or ``"bf16"`` (mixed: weights and batch norm statistics stay float32).
     devices : str

@@ -44,7 +44,7 @@ _OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("lr", float, "Peak learning rate.  [default: 0.02 for sgd, 0.002 for adam]"),
     ("weight_decay", float, "Weight decay.  [default: 0.0005]"),
     ("momentum", float, "Momentum of sgd."),
-    ("warmup_epochs", float, "Linear warm-up before the cosine."),
+    ("warmup_epochs", float, "Linear warm-up before the cosine; at most half of the training."),
     ("gradient_clip", float, "Shorten the gradient to this length; 0 leaves it."),
     ("auxiliary_weight", float, "Weight of the auxiliary classifier's loss."),
     ("shift_px", int, "Random shift each way, in pixels of a 112 px image."),
@@ -109,6 +109,8 @@ def command(
     protocols = " ".join(f"--protocol {protocol}" for protocol in source.protocols_for(config))
     if protocols:
         click.echo(f"Now test it:  bnasface eval {protocols} --model {run_dir}")
+    if hint := source.overlap_hint(config):
+        click.echo(hint)
 
 
 def _config(name: str, values: dict[str, Any]) -> TrainConfig:

@@ -219,7 +219,7 @@ class Trainer:
 
     def _lr(self, step: int) -> float:
         peak = self.config.lr or 0.0
-        n_warmup = round(self.config.warmup_epochs * self.steps_per_epoch)
+        n_warmup = min(round(self.config.warmup_epochs * self.steps_per_epoch), self.n_steps // 2)
         return lr_at(step, peak=peak, n_steps=self.n_steps, n_warmup=n_warmup)
 
     def _not_finite(self, value: float) -> str:

@@ -107,6 +107,19 @@ def protocols_for(config: TrainConfig) -> list[str]:
     return [name for name in found if dataset == "demo" or not _is_of(name, dataset)] or ["demo_lfw"]
 
 
+def overlap_hint(config: TrainConfig) -> str | None:
+    """One line for a run that may know people of the sets it is to be tested on; None for one that cannot."""
+    if config.model.task == "classification" or config.exclude_names_of:
+        return None
+    tested = [name for name in ("lfw", "cfp") if any(_is_of(found, name) for found in protocols_for(config))]
+    if not tested:
+        return None
+    options = " ".join(f"--exclude-names-of {name}" for name in tested)
+    return (
+        f"People of {' and '.join(tested)} may be among those it learnt, which flatters the test: train with {options}."
+    )
+
+
 def _is_of(protocol: str, dataset: str) -> bool:
     """Whether a protocol is one of a dataset ("cfp_fp" of "cfp")."""
     return protocol == dataset or protocol.startswith(f"{dataset}_")

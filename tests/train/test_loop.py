@@ -187,6 +187,12 @@ def test_learning_rate_rises_and_then_falls_to_zero():
     assert all(before >= after for before, after in pairwise(rates[5:]))
 
 
+def test_warm_up_takes_at_most_half_of_a_short_training(tmp_path, tiny):
+    loop.train(tiny(epochs=1, warmup_epochs=1.0, lr=0.002), tmp_path / "mine")
+    (row,) = _log(tmp_path / "mine")
+    assert float(row["lr"]) == pytest.approx(0.001)  # of 3 steps one rises; the last is half-way down the cosine
+
+
 def test_norms_biases_and_slopes_never_decay(tiny):
     from bnas_face.train.learner import Learner
 

@@ -117,6 +117,7 @@ def test_the_command_trains_says_what_is_next_and_refuses_to_do_it_twice():
     assert first.exit_code == 0, first.output
     assert "development accuracy" in first.output
     assert "Now test it:  bnasface eval --protocol cfp_ff --protocol cfp_fp --model runs/mine" in first.output
+    assert "People of cfp may be among those it learnt" in first.output
     second = CliRunner().invoke(cli, arguments)
     assert isinstance(second.exception, CheckpointError) and "--overwrite" in str(second.exception)
 
@@ -164,6 +165,20 @@ def test_every_setting_is_an_option(tiny):
     options = {name for option in cli.get_command(None, "train").params for name in option.opts}
     settings = {*TrainConfig.__dataclass_fields__, *type(tiny().model).__dataclass_fields__} - {"model"}
     assert {f"--{name.replace('_', '-')}" for name in settings} <= options
+
+
+@pytest.mark.parametrize(
+    ("dataset", "exclude", "option"),
+    [
+        ("demo:60x8@64", (), None),
+        ("lfw", ("cfp",), None),
+        ("lfw", (), "train with --exclude-names-of cfp."),
+        ("casia", (), "train with --exclude-names-of lfw --exclude-names-of cfp."),
+    ],
+)
+def test_a_run_that_may_know_people_of_the_protocols_named_next_is_told_so(dataset, exclude, option, tiny):
+    hint = source.overlap_hint(replace(tiny(), dataset=dataset, exclude_names_of=exclude))
+    assert hint is None if option is None else hint.endswith(option)
 
 
 @pytest.mark.parametrize(
