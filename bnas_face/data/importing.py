@@ -81,7 +81,7 @@ def import_dataset(
         stage = data_root() / f".{name}.importing"
         origin = _start(stage, request)
         pairs = _stage_pairs(stage / "source", request, rules)
-        content = _stage_images(stage, request, rules, tell, progress)
+        content = _stage_images(stage, request, rules, origin, tell, progress)
         pairs |= content.pairs
         manifest = _manifest(request, name, rules, content, origin, stage)
         _check_counts(request, manifest)
@@ -227,14 +227,19 @@ class _Content:
 
 
 def _stage_images(
-    stage: Path, request: Request, rules: ImportRules, tell: Tell, progress: archives.Progress | None
+    stage: Path,
+    request: Request,
+    rules: ImportRules,
+    origin: dict[str, str],
+    tell: Tell,
+    progress: archives.Progress | None,
 ) -> _Content:
     source, target = request.source, stage / "images"
     if source.suffix == ".bin" and source.is_file():
         return _stage_bin(target, request, rules)
     records = _records_in(source)
     if records is not None and rules.by_reference:
-        return _refer_to_records(records, stage)
+        return _refer_to_records(records, stage, origin[source.name] if records == source else sha256_file(records))
     if rules.by_reference and source.is_dir():
         return _describe(source, rules, folders.quick_hash(source, folders.list_images(source)), str(source.resolve()))
     counts = archives.unpack(source, target, rules.place, progress)
@@ -296,7 +301,7 @@ def _records_in(source: Path) -> Path | None:
     return inside[0] if inside else None
 
 
-def _refer_to_records(records: Path, stage: Path) -> _Content:
+def _refer_to_records(records: Path, stage: Path, hash_of_records: str) -> _Content:
     from bnas_face.data.formats import record_sets, recordio
 
     recordio.check_two_files(records)
@@ -307,7 +312,7 @@ def _refer_to_records(records: Path, stage: Path) -> _Content:
     record_sets.save_listing(stage / "records.npz", listing)
     return _Content(
         image_ids=tuple(str(key) for key in listing.keys),
-        content_hash=sha256_text(sha256_file(records), sha256_file(records.with_suffix(".idx"))),
+        content_hash=sha256_text(hash_of_records, sha256_file(records.with_suffix(".idx"))),
         size_px=size_px,
         n_identities=len(set(listing.labels.tolist())),
         identity_level=None,

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import small_sets
 
+from bnas_face import files
 from bnas_face.config import data_root
 from bnas_face.data import datasets, importing, library, overlap
 from bnas_face.data.formats import record_sets, verification_bin
@@ -285,6 +286,21 @@ def test_calfw_files_carry_their_identities_and_raw_copies_are_left_out(tmp_path
     assert images.size_px == 16
     pairs = library.read_pairs("calfw", "calfw")
     assert pairs.groupby("fold")["is_genuine"].agg(["size", "sum"]).to_numpy().tolist() == [[2, 1]] * 10
+
+
+def test_a_record_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records, hashed = tmp_path / "train.rec", []
+    record_sets.write_identities(records, {4: [small_sets.jpeg(0)], 9: [small_sets.jpeg(1)]})
+
+    def hash_of(path: Path) -> str:
+        hashed.append(path.name)
+        return files.sha256_file(path)
+
+    monkeypatch.setattr(importing, "sha256_file", hash_of)
+    import_dataset(Request(dataset="casia", source=records, allow_other_counts=True))
+    both = datasets.load("casia").content_hash
+    assert sorted(hashed) == ["train.idx", "train.rec"]
+    assert both == files.sha256_text(files.sha256_file(records), files.sha256_file(records.with_suffix(".idx")))
 
 
 def test_casia_records_are_read_where_they_are(tmp_path: Path) -> None:
