@@ -198,6 +198,11 @@ def _check_values(made: ProtocolCard, stem: str) -> None:
         ("n_folds", made.n_folds >= least_folds, "2 or more"),
         ("n_folds", made.scheme != "train_test" or made.n_folds == least_folds, "2 for scheme train_test"),
         ("size_px", made.size_px > 0, "1 or more"),
+        (
+            "fmr_targets",
+            made.fmr_targets == tuple(sorted({*made.fmr_targets}, reverse=True)),
+            "each once, largest first",
+        ),
     ):
         _check_value(made, key, fits, expected)
 
