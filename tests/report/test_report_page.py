@@ -45,6 +45,14 @@ def test_sections_stand_in_order(report_folder: Path) -> None:
     assert found == ["verdict", "comparison", "curves", "scores", "failures", "tar", "provenance"]
 
 
+def test_people_read_folds_counted_from_one(report_folder: Path) -> None:
+    content = json.loads((report_folder / "result.json").read_text())
+    stored = {failure["fold"] for entry in content["results"] for failure in entry["failures"]}
+    n_folds = {protocol["n_folds"] for protocol in content["protocols"]}
+    shown = set(re.findall(r"fold (\d+) of (\d+)</span>", _page(report_folder)))
+    assert 0 in stored and shown == {(str(fold + 1), str(n)) for fold in stored for n in n_folds}
+
+
 def test_images_are_inlined_once_each(report_folder: Path) -> None:
     page = _page(report_folder)
     found = re.findall(r"data:image/jpeg;base64,([\w+/=]+)", page)
