@@ -63,6 +63,26 @@ def test_threads_and_company_change_neither_the_pictures_nor_the_callers_setting
     np.testing.assert_array_equal(three, one)
 
 
+def test_reading_on_renders_whole_batches_and_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[np.ndarray] = []
+    original = faces.RenderedReader._rendered
+
+    def count(self: faces.RenderedReader, rows: np.ndarray) -> np.ndarray:
+        rendered.append(rows)
+        return original(self, rows)
+
+    monkeypatch.setattr(faces.RenderedReader, "_rendered", count)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    images = small(20, 6)  # eight identities fill three batches
+    first = images.read(np.arange(54))
+    assert [len(rows) for rows in rendered] == [8, 8]
+    images.read(np.arange(54, 120))
+    assert sorted(np.concatenate(rendered)) == list(range(20))
+    alone = small(20, 6).read(np.array([3]))
+    np.testing.assert_array_equal(alone[0], first[3])
+    assert rendered[-1].tolist() == [0]
+
+
 def test_a_neutral_head_is_the_same_alone_and_among_others() -> None:
     model, shape = head.load("cpu"), identity.draw(4, np.arange(11)).shape
     for morph in (model.points, model.landmarks):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -164,12 +166,36 @@ class RenderedReader:
         missing = np.array([row for row in rows if int(row) not in self._kept], np.int64)
         if not len(missing):
             return
-        threads = min(torch.get_num_threads() if self.device == "cpu" else 1, len(missing))
-        n_parts = max(threads, round(len(missing) * self.per_identity / _IMAGES_PER_PART))
-        parts = np.array_split(missing, min(n_parts, len(missing)))
-        for part, images in zip(parts, _in_threads(self._rendered, parts, threads), strict=True):
+        threads = torch.get_num_threads() if self.device == "cpu" else 1
+        parts = self._parts(self._with_following(missing, threads), threads)
+        for part, images in zip(parts, _in_threads(self._rendered, parts, min(threads, len(parts))), strict=True):
             for row, pictures in zip(part, images, strict=True):
                 self._kept[int(row)] = pictures.copy()
+
+    @property
+    def _unit(self) -> int:
+        """Identities whose images fill batches without a rest."""
+        return render.BATCH // math.gcd(render.BATCH, self.per_identity)
+
+    def _with_following(self, missing: NDArray[np.int64], threads: int) -> NDArray[np.int64]:
+        """Add the identities that come next, until every thread has whole batches: they will be asked for soon.
+
+        Who asks for a few pictures gets these alone.
+        """
+        if len(missing) < self._unit:
+            return missing
+        lacking = -len(missing) % (self._unit * threads)
+        after = range(int(missing[-1]) + 1, len(self.people))
+        following = itertools.islice((row for row in after if row not in self._kept), lacking)
+        return np.concatenate([missing, np.fromiter(following, np.int64)])
+
+    def _parts(self, missing: NDArray[np.int64], threads: int) -> list[NDArray[np.int64]]:
+        """Identities in parts of about `_IMAGES_PER_PART` images, as many for each thread, of whole batches if any."""
+        unit = self._unit if len(missing) >= self._unit * threads else 1
+        n_units = len(missing) // unit
+        wanted = threads * max(1, round(len(missing) * self.per_identity / (_IMAGES_PER_PART * threads)))
+        n_parts = min(wanted, n_units)
+        return np.split(missing, unit * (np.arange(1, n_parts) * n_units // n_parts))
 
     def _rendered(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """All images of these identities, (identities, images of each, size, size, 3)."""
