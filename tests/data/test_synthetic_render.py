@@ -73,12 +73,12 @@ def test_reading_on_renders_whole_batches_and_nothing_twice(monkeypatch: pytest.
 
     monkeypatch.setattr(faces.RenderedReader, "_rendered", count)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    images = small(20, 6)  # eight identities fill three batches
+    images = small(40, 6)  # eight identities fill three batches
     first = images.read(np.arange(54))
-    assert [len(rows) for rows in rendered] == [8, 8]
-    images.read(np.arange(54, 120))
-    assert sorted(np.concatenate(rendered)) == list(range(20))
-    alone = small(20, 6).read(np.array([3]))
+    assert [len(rows) for rows in rendered] == [16, 16]
+    images.read(np.arange(54, 240))
+    assert sorted(np.concatenate(rendered)) == list(range(40))
+    alone = small(40, 6).read(np.array([3]))
     np.testing.assert_array_equal(alone[0], first[3])
     assert rendered[-1].tolist() == [0]
 

@@ -178,13 +178,14 @@ class RenderedReader:
         return render.BATCH // math.gcd(render.BATCH, self.per_identity)
 
     def _with_following(self, missing: NDArray[np.int64], threads: int) -> NDArray[np.int64]:
-        """Add the identities that come next, until every thread has whole batches: they will be asked for soon.
+        """Add the identities that come next, which will be asked for soon, until every thread has a part of whole batches.
 
         Who asks for a few pictures gets these alone.
         """
         if len(missing) < self._unit:
             return missing
-        lacking = -len(missing) % (self._unit * threads)
+        part = self._unit * max(1, round(_IMAGES_PER_PART / (self._unit * self.per_identity)))
+        lacking = -len(missing) % (part * threads)
         after = range(int(missing[-1]) + 1, len(self.people))
         following = itertools.islice((row for row in after if row not in self._kept), lacking)
         return np.concatenate([missing, np.fromiter(following, np.int64)])

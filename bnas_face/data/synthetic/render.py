@@ -254,15 +254,19 @@ def _sample(cast: Cast, person: Tensor, points: Tensor, hits: raster.Hits) -> di
 
 def _textures(skins: Tensor, person: Tensor, hits: raster.Hits, shell: Tensor, grid: surface.Grid) -> dict[str, Tensor]:
     """The nearest texel of each pixel, in the planes of its person and in those that all share."""
-    side = texture.FINE * texture.TEXELS
-    per_row, per_shell_row = ((side - 1) / (rows - 1) for rows in (grid.rows, grid.shell_rows))
-    row = (hits.row - shell * grid.rows).clamp_(min=0).mul_(per_row + shell * (per_shell_row - per_row))
-    texel = row.add_(0.5).floor_().clamp_(max=side - 1)
-    texel += (hits.column * ((side - 1) / (grid.columns - 1))).add_(0.5).floor_().mul_(side)  # exact: below 2²⁴
-    nearest = texel.to(torch.int32)
-    seen = _texels(texture.CHANNELS, skins, nearest + (person * skins[0].numel()).to(torch.int32)[:, None, None])
-    common = texture.shared(str(person.device))
-    return seen | _texels(texture.SHARED, common, nearest.add_((shell * common[0].numel()).to(torch.int32)))
+    per_row, per_shell_row = 1 / (grid.rows - 1), 1 / (grid.shell_rows - 1)
+    down = (hits.row - shell * grid.rows).clamp_(min=0).mul_(per_row + shell * (per_shell_row - per_row)).clamp_(max=1)
+    across = hits.column * (1 / (grid.columns - 1))
+    common, own = texture.shared(str(person.device)), (person * skins[0].numel()).to(torch.int32)[:, None, None]
+    nearest = _nearest(down, across, texture.FINE).add_((shell * common[0].numel()).to(torch.int32))
+    seen = _texels(texture.SHARED, common, nearest)
+    return seen | _texels(texture.CHANNELS, skins, _nearest(down, across, texture.TEXELS).add_(own))
+
+
+def _nearest(down: Tensor, across: Tensor, side: int) -> Tensor:
+    """Place of the nearest texel of a texture (side, side) from its shares of the height and the width, int32."""
+    rows, columns = ((share * (side - 1)).add_(0.5).floor_() for share in (down, across))
+    return rows.mul_(side).add_(columns).to(torch.int32)  # exact: whole numbers below 2²⁴
 
 
 def _texels(names: tuple[str, ...], table: Tensor, place: Tensor) -> dict[str, Tensor]:

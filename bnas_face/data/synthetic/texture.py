@@ -12,8 +12,10 @@ from bnas_face.data.synthetic import surface
 from bnas_face.data.synthetic.identity import Identities
 
 TEXELS = 160
-FINE = 2
-"""Textures are painted at `TEXELS` and stored this much finer, so that the nearest texel is good enough to read."""
+"""Rows and columns of a person's textures, about one texel per pixel of a face at 112 px; the nearest is read."""
+
+FINE = 320
+"""Rows and columns of the textures that all people share."""
 
 CHANNELS = ("red", "green", "blue", "brow", "beard", "hairline", "wrinkle")
 """Each person's own: albedo (linear), opacity of brow and beard, 1/20 mm inside the hairline, lines of age."""
@@ -26,10 +28,7 @@ Maps = dict[str, Tensor]
 
 
 def paint(people: Identities) -> Tensor:
-    """Textures of the skin: float32 (n, len(CHANNELS), FINE · TEXELS, FINE · TEXELS), indexed by column, then row.
-
-    Texel k of a side lies at k · (TEXELS − 1) / (FINE · TEXELS − 1) of the grid that was painted.
-    """
+    """Textures of the skin: float32 (n, len(CHANNELS), TEXELS, TEXELS)."""
     device = str(people.shape.device)
     still = _still(device)
     a = {name: value[:, None, None] for name, value in people.appearance.items()}
@@ -45,23 +44,7 @@ def paint(people: Identities) -> Tensor:
     skins = torch.empty(len(people), len(CHANNELS), TEXELS, TEXELS, device=device)
     for k, plane in enumerate(planes):
         skins[:, k] = plane
-    return _finer(skins)
-
-
-def _finer(planes: Tensor) -> Tensor:
-    """Planes (…, TEXELS, TEXELS) interpolated to FINE · TEXELS each way, and transposed."""
-    return _finer_rows(_finer_rows(planes).transpose(-1, -2).contiguous())
-
-
-def _finer_rows(planes: Tensor) -> Tensor:
-    place = torch.linspace(0, TEXELS - 1.001, FINE * TEXELS, device=planes.device)
-    above = place.floor()
-    first = torch.arange(0, planes[..., 0].numel(), TEXELS, device=planes.device)
-    rows = (first[:, None] + above.to(torch.int64)).view(-1)
-    flat = planes.view(-1, planes.shape[-1])
-    finer = flat.index_select(0, rows).view(-1, len(place), planes.shape[-1])
-    finer.lerp_(flat.index_select(0, rows + 1).view_as(finer), (place - above)[:, None])
-    return finer.view(*planes.shape[:-2], len(place), -1)
+    return skins
 
 
 def skin_colour(tone: Tensor) -> Tensor:
@@ -86,20 +69,16 @@ def step(value: Tensor, soft: float = 1.0) -> Tensor:
 
 @functools.lru_cache(maxsize=4)
 def shared(device: str) -> Tensor:
-    """Textures that all people share, of skin and shell: float32 (2, len(SHARED), FINE · TEXELS, FINE · TEXELS).
-
-    Indexed by column, then row.
-    """
-    side = FINE * TEXELS
+    """Textures that all people share, of skin and shell: float32 (2, len(SHARED), FINE, FINE)."""
     sheets = (surface.skin(TEXELS, TEXELS), surface.shell(surface.SHELL_ROWS, TEXELS))
     tables = []
     for number, sheet in enumerate(sheets):
         x, y = (torch.from_numpy(np.ascontiguousarray(p, np.float32)) for p in (sheet.x, sheet.y))
         sky = torch.ones_like(x) if number else _still("cpu")["occlusion"]
         fine = torch.nn.functional.interpolate(
-            torch.stack([sky, x, y])[None], size=(side, side), mode="bilinear", align_corners=True
-        )[0].transpose(1, 2)
-        share = torch.linspace(-1, 1, side)[:, None]
+            torch.stack([sky, x, y])[None], size=(FINE, FINE), mode="bilinear", align_corners=True
+        )[0]
+        share = torch.linspace(-1, 1, FINE)
         azimuth = torch.pi * share * (surface.FRONT_FOCUS + (1 - surface.FRONT_FOCUS) * share * share)
         tables.append(torch.cat([fine, _strands(azimuth, fine[2])[None]]))
     return torch.stack(tables).to(device)
