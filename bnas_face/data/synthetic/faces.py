@@ -178,7 +178,7 @@ class RenderedReader:
         return render.BATCH // math.gcd(render.BATCH, self.per_identity)
 
     def _with_following(self, missing: NDArray[np.int64], threads: int) -> NDArray[np.int64]:
-        """Add the identities that come next, which will be asked for soon, until every thread has a part of whole batches.
+        """Add the identities that come next, soon to be asked for, until every thread has a part of whole batches.
 
         Who asks for a few pictures gets these alone.
         """
