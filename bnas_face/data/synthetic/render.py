@@ -14,7 +14,7 @@ from bnas_face.data.synthetic.conditions import Drawn
 from bnas_face.data.synthetic.identity import Identities
 from bnas_face.data.synthetic.texture import gauss
 
-VERSION = 4
+VERSION = 5
 """Raise this number with every change that moves a pixel: it is part of the content hash of every rendered set."""
 
 BATCH = 16
