@@ -55,7 +55,7 @@ class _WeightedSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weights: Tensor, *values: Tensor) -> Tensor:
         numbers = weights.tolist()
-        total = values[0] * numbers[0]
+        total: Tensor = values[0] * numbers[0]
         for value, number in zip(values[1:], numbers[1:], strict=True):
             total.add_(value, alpha=number)
         ctx.numbers = numbers
@@ -76,7 +76,8 @@ class _WeightedSum(torch.autograd.Function):
 
 
 def _flat(values: Tensor) -> Tensor:
-    return values.permute(0, 2, 3, 1).reshape(-1)  # a view of what is channels last in memory
+    flat: Tensor = values.permute(0, 2, 3, 1).reshape(-1)  # a view of what is channels last in memory
+    return flat
 
 
 def weighted_sum(weights: Tensor, values: Sequence[Tensor]) -> Tensor:
@@ -98,7 +99,7 @@ def shuffled(mixed: Tensor, rest: Tensor) -> Tensor:
         c divides n.
     """
     n_mixed = mixed.shape[1]
-    parts = [mixed, *rest.split(n_mixed, dim=1)]
+    parts = [mixed, *torch.split(rest, n_mixed, dim=1)]
     stacked = torch.stack([part.permute(0, 2, 3, 1) for part in parts], dim=4)
     return stacked.flatten(3).permute(0, 3, 1, 2)
 
@@ -155,7 +156,7 @@ class SearchCell(nn.Module):
         """The channels that pass operations, and those that bypass them."""
         if self.groups == 1:
             return values, values[:, :0]
-        sampled, rest = values.split([self.n_sampled, values.shape[1] - self.n_sampled], dim=1)
+        sampled, rest = torch.split(values, [self.n_sampled, values.shape[1] - self.n_sampled], dim=1)
         return _last(sampled), _last(rest)
 
     def _zeros(self, parts: tuple[Tensor, Tensor]) -> Tensor:
