@@ -12,16 +12,18 @@ from bnas_face.config import SearchConfig
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # Every number of the paper's search is a default already.
     "paper": {},
-    # About a minute on two cores: a smaller network, fewer images, one repeat and one warm-up epoch.
+    # Demo-sized: a smaller network, fewer images, one repeat and one warm-up epoch; Adam learns sooner than SGD.
     "quick": {
-        "max_images": 1000,
+        "max_images": 400,
         "size_px": 64,
         "cells": 4,
         "channels": 8,
         "warmup_epochs": 1,
         "repeats": 1,
         "mixed_epochs": 1,
-        "batch_size": 64,
+        "batch_size": 32,
+        "optimizer": "adam",
+        "lr": 3e-3,
     },
 }
 FROZEN_SHARE = 0.3

@@ -38,7 +38,9 @@ class ShiftedReduce(nn.Module):
     """ReLU → two 1×1 stride-2 convolutions, the second one pixel further down and right → concat → BN.
 
     Known as factorised reduction: every second pixel of every second row is read by each half of the channels.
-    An odd side is padded with one zero for the shifted half, so that both halves have ceil(h / 2) rows.
+    An odd side is padded with one zero for the shifted half, so that both halves have ceil(h / 2) rows. The pixels are
+    picked before the convolutions, which then have stride 1: the same sums, and torch 2.13 corrupts memory in the
+    backward pass of a 1×1 convolution with stride 2 (few channels, channels last, two CPU threads).
 
     Parameters
     ----------
@@ -49,17 +51,17 @@ class ShiftedReduce(nn.Module):
 
     def __init__(self, binarizer: Binarizer, n_in: int, n_out: int, norm: Norm) -> None:
         super().__init__()
-        self.conv1 = binarizer.convolution(n_in, n_out - n_out // 2, 1, stride=2)
-        self.conv2 = binarizer.convolution(n_in, n_out // 2, 1, stride=2) if n_out > 1 else None
+        self.conv1 = binarizer.convolution(n_in, n_out - n_out // 2, 1)
+        self.conv2 = binarizer.convolution(n_in, n_out // 2, 1) if n_out > 1 else None
         self.norm = norm(n_out)
 
     def forward(self, values: Tensor) -> Tensor:
         """(batch_size, n_in, h, w) → (batch_size, n_out, ceil(h / 2), ceil(w / 2))."""
         positive = F.relu(values)
-        parts = [self.conv1(positive)]
+        parts = [self.conv1(positive[:, :, ::2, ::2])]
         if self.conv2 is not None:
             height, width = values.shape[2:]
-            shifted = positive[:, :, 1:, 1:]
+            shifted = positive[:, :, 1::2, 1::2]
             if height % 2 or width % 2:
                 shifted = F.pad(shifted, (0, width % 2, 0, height % 2))
             parts.append(self.conv2(shifted))
