@@ -65,7 +65,7 @@ def _add_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.command("search", short_help="Search the cells of a network; writes a genotype.")
 @click.option("--name", help="The search is written to runs/NAME.")
-@click.option("--preset", default="paper", show_default=True, help="paper, or quick: smaller in every way, a minute.")
+@click.option("--preset", default="paper", show_default=True, help="paper, or quick: small, for a first try.")
 @_add_options
 @click.option("--reduction/--no-reduction", default=True, help="bnas: abandon the least likely operations on the way.")
 @click.option("--edge-normalisation/--no-edge-normalisation", default=True, help="Weigh the edges of a node.")
