@@ -38,7 +38,10 @@ def test_version() -> None:
 def test_a_mistyped_command_suggests_the_right_one() -> None:
     code, out, err = bnasface("evl")
     assert (code, out) == (2, "")
-    assert "No such command 'evl'. Did you mean 'eval'? Known: align, data, demo, eval, ls, report, search, show, train." in err
+    assert (
+        "No such command 'evl'. Did you mean 'eval'? Known: align, data, demo, eval, ls, report, search, show, train."
+        in err
+    )
     assert "Traceback" not in err
 
 
@@ -112,7 +115,11 @@ def test_nothing_is_written_by_a_refused_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (KeyboardInterrupt(), 130, "Interrupted. Run the same command again to go on (bnasface train and search: with --resume)."),
+        (
+            KeyboardInterrupt(),
+            130,
+            "Interrupted. Run the same command again to go on (bnasface train and search: with --resume).",
+        ),
         (OSError(28, "No space left on device", "x.bin"), 1, "Error: 'x.bin': No space left on device."),
         (BnasFaceError("Two words."), 1, "Error: Two words."),
         (ConfigError("Out of range."), 2, "Error: Out of range."),

@@ -72,7 +72,9 @@ def main() -> None:
         click.echo(f"Error: {_sentence(error)}", err=True)
         code = 1
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted. Run the same command again to go on (bnasface train and search: with --resume).", err=True)
+        click.echo(
+            "Interrupted. Run the same command again to go on (bnasface train and search: with --resume).", err=True
+        )
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
 

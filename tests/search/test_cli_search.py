@@ -108,7 +108,7 @@ def test_what_to_type_next_fits_space_exclusions_and_full_precision():
         ((), "The search has no name. Add --name NAME, or --resume NAME"),
         (("--resume",), "The search has no name"),
         (("--name", "a", "--resume", "b"), "--name is 'a' and --resume is 'b'"),
-        (("--resume", "frist"), "No search was begun in 'runs/frist'. Did you mean 'first'? Begin one with"),
+        (("--resume", "fir5t"), "No search was begun in 'runs/fir5t'. Did you mean 'first'? Begin one with"),
         (("--name", "x", "--resume", "--overwrite"), "--resume and --overwrite contradict each other"),
         (("--name", "x", "--preset", "quik"), "Unknown preset 'quik'. Did you mean 'quick'? Known: paper, quick."),
         (("--name", "x", "--searcher", "bmas"), "Unknown searcher 'bmas'. Did you mean 'bnas'?"),
