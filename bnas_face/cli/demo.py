@@ -10,7 +10,7 @@ from bnas_face import config
 from bnas_face.cli import _show
 
 
-@click.command("demo", short_help="Train, evaluate and report on rendered faces; needs no data.")
+@click.command("demo", short_help="Search, train, evaluate and report on rendered faces; needs no data.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -18,11 +18,12 @@ from bnas_face.cli import _show
     show_default=True,
     help="Report folder.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of training and of the bootstrap.")
-@click.option("--fresh", is_flag=True, help="Train again even where a network is already trained.")
+@click.option("--seed", default=0, show_default=True, help="Of search, training and the bootstrap.")
+@click.option("--fresh", is_flag=True, help="Search and train again even where that is done.")
 def command(out: Path, seed: int, fresh: bool) -> None:
-    """Train a small network and its 1-bit forms (W1A32, W1A1) on rendered people, test them on other rendered people,
-    and write a report. Needs no data; about six minutes on two cores. Stop it at any moment: the next call goes on.
+    """Search the cells of a small network on rendered people, train it with 1 bit and in full precision, test both on
+    other rendered people, and write a report. Needs no data; about six minutes on two cores. Stop it at any moment: the
+    next call goes on.
     """
     import time
 
