@@ -144,7 +144,7 @@ def _train_all(configs: Mapping[Path, TrainConfig], *, fresh: bool, say: Callabl
                 say(f"      {tasks[task]}: {seconds:.0f} s, {images_per_s:.0f} images/s")
         except BrokenProcessPool as error:
             raise TrainingError(
-                "A training process was ended from outside (out of memory?). The same command goes on from its last state."
+                "A training process was ended from outside (out of memory?). The same command goes on."
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
