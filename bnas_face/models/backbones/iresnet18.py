@@ -28,7 +28,11 @@ N_STAGES = 4
 
 
 class PublishedBlock(nn.Module):
-    """BN → conv → BN → PReLU → strided conv → BN → + shortcut."""
+    """BN → conv → BN → PReLU → strided conv → BN → + shortcut.
+
+    The shortcut is a 1×1 convolution with the stride of the block. The pixels are picked before it: the same sums, but
+    torch 2.13 corrupts memory in the backward pass of a 1×1 convolution with stride 2 (few channels, channels last).
+    """
 
     def __init__(self, binarizer: Binarizer, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -38,15 +42,17 @@ class PublishedBlock(nn.Module):
         self.activation = nn.PReLU(out_channels)
         self.conv2 = binarizer.convolution(out_channels, out_channels, 3, stride=stride)
         self.norm3 = batch_norm(out_channels)
+        self.stride = stride
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
-            projection = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+            projection = nn.Conv2d(in_channels, out_channels, 1, bias=False)
             self.shortcut = nn.Sequential(projection, batch_norm(out_channels))
 
     def forward(self, values: Tensor) -> Tensor:
         """(batch_size, in_channels, h, w) → (batch_size, out_channels, h / stride, w / stride)."""
         inner = self.activation(self.norm2(self.conv1(self.norm1(values))))
-        result: Tensor = self.norm3(self.conv2(inner)) + self.shortcut(values)
+        picked = values[:, :, :: self.stride, :: self.stride]
+        result: Tensor = self.norm3(self.conv2(inner)) + self.shortcut(picked)
         return result
 
 
