@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
@@ -130,8 +131,9 @@ class Engine:
 
     def _alphas_step(self, batch: loader.Batch) -> None:
         pixels, labels = self._to_device(batch)
-        loss = F.cross_entropy(self.network(pixels, fixed=False), labels)
-        learned = [p for p in self.network.architecture().values() if p.requires_grad]
+        with _frozen(self.network.weights().values()):
+            loss = F.cross_entropy(self.network(pixels, fixed=False), labels)
+        learned = list(self.network.architecture().values())
         for parameter, gradient in zip(learned, torch.autograd.grad(loss, learned, allow_unused=True), strict=True):
             parameter.grad = gradient
         self.alphas_optimizer.step()
@@ -245,6 +247,19 @@ class Engine:
                 for name, remains in zip(names, mask, strict=True):
                     if not remains and name in self.network.remaining[kind][edge]:
                         self.abandon(kind, edge, name)
+
+
+@contextmanager
+def _frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Without gradients: autograd functions in Python would compute them where nobody asks for them."""
+    parameters = list(parameters)
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
 
 
 def _device(config: SearchConfig) -> torch.device:

@@ -6,7 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bnas_face.models.binarizers import _depthwise
 from bnas_face.models.binarizers._base import binary_activation, same_padding
+
+
+def convolve(layer: nn.Conv2d, values: Tensor, weight: Tensor) -> Tensor:
+    """What `layer` ("same" padding, no bias) makes of `values` with `weight` in place of its own."""
+    if _depthwise.applies(values, weight, layer.groups):
+        return _depthwise.convolution(values, weight, layer.stride[0], layer.dilation[0])
+    return F.conv2d(values, weight, None, layer.stride, layer.padding, layer.dilation, layer.groups)
 
 
 class BinaryConv2d(nn.Conv2d):
@@ -75,7 +83,7 @@ class BinaryConv2d(nn.Conv2d):
     def forward(self, values: Tensor) -> Tensor:
         """(batch_size, in_channels, h, w) → (batch_size, out_channels, ceil(h / stride), ceil(w / stride))."""
         bits = self.activation(values) if self.activation_bits == 1 else values
-        result: Tensor = self._conv_forward(bits, self.binary_weight(), None)
+        result = convolve(self, bits, self.binary_weight())
         return result * self._input_magnitude(values) if self.input_scale else result
 
     def _input_magnitude(self, values: Tensor) -> Tensor:
