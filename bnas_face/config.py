@@ -291,6 +291,9 @@ class TrainConfig:
         Datasets whose people must not be trained on (matched by normalised name).
     min_images : int
         Identities with fewer images are left out, >= 1.
+    max_images : int
+        Use at most so many images, drawn from the seed: whole identities of faces, an equal share of every class of
+        objects; 0 for all.
     head : str
         Name in `bnas_face.models.heads`.
     scale, margin : float or None
@@ -337,6 +340,7 @@ class TrainConfig:
     dataset: str = "demo"
     exclude_names_of: tuple[str, ...] = ()
     min_images: int = 2
+    max_images: int = 0
     head: str = "cosface"
     scale: float | None = None
     margin: float | None = None
@@ -376,6 +380,7 @@ class TrainConfig:
             ("cutout in pixels", self.cutout_px, 0, 1024),
             ("gradient clip", self.gradient_clip, 0, 1e6),
             ("minimum number of images", self.min_images, 1, 1_000_000),
+            ("maximum number of images", self.max_images, 0, 1_000_000_000),
             ("learning rate", self.lr, 0, 100),
             ("weight decay", self.weight_decay, 0, 10),
             ("scale", self.scale, 1e-3, 1e4),

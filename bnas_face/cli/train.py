@@ -21,6 +21,7 @@ _TRAIN = TrainConfig(name="default", model=_MODEL)
 _OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("dataset", str, "Training set: bnasface ls datasets, or folder:PATH."),
     ("min_images", int, "Leave out people with fewer images."),
+    ("max_images", int, "Use at most so many images; 0 for all."),
     ("task", click.Choice(["embedding", "classification"]), "What to learn.  [default: what the set is for]"),
     ("backbone", str, "Network: bnasface ls backbones."),
     ("genotype", str, "For backbone searched: a genotype.json, or bnas_xnor_1 (the cell the authors released)."),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from bnas_face.data import datasets
 from bnas_face.data.images import FaceImages
 from bnas_face.errors import ConfigError, DatasetError
 
+_LIMIT_STREAM = 202
 TEST_ONLY = frozenset(
     {"agedb", "agedb_30", "calfw", "cplfw", "lfw_dev", "cfp_ff", "cfp_fp", "demo_lfw", "demo_cfp", "demo_agedb"}
 )
@@ -77,3 +80,46 @@ def _excluded(images: FaceImages, other: str) -> FaceImages:
     from bnas_face.data.overlap import exclude_names_of
 
     return exclude_names_of(images, datasets.load(other))
+
+
+def limited(images: FaceImages, max_images: int, *, seed: int, is_objects: bool) -> FaceImages:
+    """At most `max_images`, drawn from the seed: whole identities of faces, an equal share of every class of objects.
+
+    Parameters
+    ----------
+    images : FaceImages
+    max_images : int
+        0 for all.
+    seed : int
+    is_objects : bool
+
+    Raises
+    ------
+    DatasetError
+        If fewer than two identities, or fewer than two images of a class, would be left.
+    """
+    if not max_images or len(images) <= max_images:
+        return images
+    generator = np.random.default_rng((seed, _LIMIT_STREAM))
+    counts = images.images_per_identity()
+    if not is_objects:
+        order = generator.permutation(images.n_identities)
+        keep = np.zeros(images.n_identities, bool)
+        keep[order[np.cumsum(counts[order]) <= max_images]] = True
+        if keep.sum() < 2:
+            raise _too_few(images, max_images)
+        return images.select_identities(keep)
+    order = generator.permutation(len(images))
+    by_label = order[np.argsort(images.labels[order], kind="stable")]
+    rank = np.arange(len(images)) - np.repeat(np.cumsum(counts) - counts, counts)
+    chosen = by_label[np.argsort(rank, kind="stable")[:max_images]]
+    if np.bincount(images.labels[chosen], minlength=images.n_identities).min() < 2:
+        raise _too_few(images, max_images)
+    return images.select_images(np.sort(chosen))
+
+
+def _too_few(images: FaceImages, max_images: int) -> DatasetError:
+    return DatasetError(
+        f"{max_images} images of '{images.name}' ({len(images)} images of {images.n_identities} identities) are too "
+        "small a part to learn from. Raise --max-images, or leave it out."
+    )

@@ -8,7 +8,7 @@ splits are refused by name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bnas_face.config import SearchConfig
 from bnas_face.data import datasets, development, loader
 from bnas_face.data.images import FaceImages
-from bnas_face.data.selection import refuse_test_protocol, select
+from bnas_face.data.selection import limited, refuse_test_protocol, select
 from bnas_face.errors import DatasetError
 
 VERB = "searched on"
@@ -25,7 +25,7 @@ ALPHA_SHARE = 0.5
 """Share of the images of the training identities that train α where whole identities are held out for fitness."""
 LEAST_IMAGES = 2
 """Of each part: batch normalisation needs two."""
-_SPLIT_STREAM, _LIMIT_STREAM = 201, 202
+_SPLIT_STREAM = 201
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ def prepare(config: SearchConfig, *, progress: loader.Progress | None = None) ->
     refuse_test_protocol(config.dataset, VERB)
     dataset = datasets.training_spec(config.dataset)
     images = select(dataset, exclude_names_of=config.exclude_names_of, min_images=max(2, config.min_images), verb=VERB)
-    images = _limited(images, config)
+    images = limited(images, config.max_images, seed=config.seed, is_objects=task_of(dataset) == "classification")
     known, held, pairs = images, None, None
     if config.fitness == "verification":
         known, held, pairs = _held_out(images, config)
@@ -165,27 +165,3 @@ def _too_small(images: FaceImages) -> DatasetError:
         f"Dataset '{images.name}' is too small to split for a search: {len(images)} images of {images.n_identities} "
         "identities. Use a larger set, a larger --max-images, or --fitness classification."
     )
-
-
-def _limited(images: FaceImages, config: SearchConfig) -> FaceImages:
-    """At most `max_images`: whole identities of faces, a share of every class of objects."""
-    if not config.max_images or len(images) <= config.max_images:
-        return images
-    generator = np.random.default_rng((config.seed, _LIMIT_STREAM))
-    counts = images.images_per_identity()
-    if task_of(config.dataset) == "embedding":
-        order = generator.permutation(images.n_identities)
-        fits = np.cumsum(counts[order]) <= config.max_images
-        keep = np.zeros(images.n_identities, bool)
-        keep[order[fits]] = True
-        if keep.sum() < 2:
-            raise _too_small(replace(images, name=f"{images.name}, at most {config.max_images} images"))
-        return images.select_identities(keep)
-    order = generator.permutation(len(images))
-    by_label = order[np.argsort(images.labels[order], kind="stable")]
-    rank = np.arange(len(images)) - np.repeat(np.cumsum(counts) - counts, counts)
-    chosen = by_label[np.argsort(rank, kind="stable")[: config.max_images]]
-    labels = images.labels[chosen]
-    if np.bincount(labels, minlength=images.n_identities).min() < 2:
-        raise _too_small(replace(images, name=f"{images.name}, at most {config.max_images} images"))
-    return images.select_images(np.sort(chosen))

@@ -13,7 +13,7 @@ from bnas_face import tables
 from bnas_face.config import TrainConfig
 from bnas_face.data import development, loader
 from bnas_face.data.images import FaceImages
-from bnas_face.data.selection import protocol_names, select
+from bnas_face.data.selection import limited, protocol_names, select
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,7 @@ def prepare(config: TrainConfig, *, progress: loader.Progress | None = None) -> 
     """
     images = select(config.dataset, exclude_names_of=config.exclude_names_of, min_images=config.min_images)
     is_objects = config.model.task == "classification"
+    images = limited(images, config.max_images, seed=config.seed, is_objects=is_objects)
     training, held, pairs = images, None, None
     if config.development_share > 0 and is_objects:
         training, held = development.split_images(images, config.development_share, seed=config.seed)
