@@ -1,8 +1,10 @@
 """Do searched cells beat random ones? BNAS, its ablations, PC-DARTS and random cells, trained and tested alike.
 
 Run: ``python benchmarks/search_quality.py --set demo --out runs/quality_demo [--seeds 3] [--random-seeds 5]``. Every
-(searcher, seed) searches, its network is trained with the same settings and the same number of seeds, and all are
-tested on the same protocols. Interrupted, the same command goes on; ``--workers 2 --threads 1`` runs two side by side.
+(searcher, seed) searches, its network is trained with the same settings, and all are tested on the same protocols.
+Interrupted, the same command goes on; ``--workers 2 --threads 1`` runs two side by side. Searches are small, so that
+the study fits an hour or two of two cores: the schedule of the preset ``quick`` (19 single-path and 8 mixed epochs, one
+sample of every candidate a round), PC-DARTS 20 epochs, networks of 4 cells and 8 channels, few images.
 
 The searches see training data only, and nothing is chosen by a test result: the last epoch's weights are tested. The
 table has mean and standard deviation over the seeds (search and training together), Welch's test against BNAS over the
@@ -28,25 +30,26 @@ from scipy import stats
 from bnas_face import files, genotype, machine
 from bnas_face.config import ModelConfig, SearchConfig, TrainConfig
 from bnas_face.metrics import paired
+from bnas_face.search import presets
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "bnas": {"searcher": "bnas"},
     "bnas_no_ucb": {"searcher": "bnas", "ucb": 0.0},
     "bnas_no_reduction": {"searcher": "bnas", "reduction": False},
-    "pc_darts": {"searcher": "pc_darts"},
+    "pc_darts": {"searcher": "pc_darts", "epochs": 20},
     "random": {"searcher": "random", "samples": 1},
 }
 SETS: dict[str, dict[str, Any]] = {
     # what is searched on, what is trained on, and the protocols
     "demo": {
-        "search": {"dataset": "demo:100x10@64", "size_px": 64},
-        "train": {"dataset": "demo:600x10@64", "scale": 30.0, "margin": 0.25},
+        "search": {"dataset": "demo:600x10@64", "max_images": 400, "size_px": 64},
+        "train": {"dataset": "demo:300x10@64", "scale": 30.0, "margin": 0.25, "epochs": 3},
         "model": {"size_px": 64, "embedding_dim": 128},
         "protocols": ("demo_lfw", "demo_agedb"),
     },
     "cifar10": {
-        "search": {"dataset": "cifar10:train", "max_images": 1000, "size_px": 32},
-        "train": {"dataset": "cifar10:train", "head": "cross_entropy", "shift_px": 14, "min_images": 1},
+        "search": {"dataset": "cifar10:train", "max_images": 600, "size_px": 32},
+        "train": {"dataset": "cifar10:train", "max_images": 3000, "head": "cross_entropy", "shift_px": 14, "epochs": 5},
         "model": {"size_px": 32, "task": "classification", "embedding_dim": 10},
         "protocols": ("cifar10",),
     },
@@ -61,17 +64,15 @@ def jobs(chosen: argparse.Namespace) -> list[tuple[str, int]]:
 
 def search_settings(variant: str, seed: int, chosen: argparse.Namespace) -> SearchConfig:
     """How one variant searches."""
-    shared = {
+    shared = presets.preset("quick") | {
         "space": chosen.space,
         "binarizer": chosen.binarizer,
-        "cells": chosen.search_cells,
-        "channels": chosen.search_channels,
         "threads": chosen.threads,
         "devices": "cpu",
         "seed": seed,
     }
     name = f"search_{variant}_{seed}"
-    return SearchConfig(name=name, **{**shared, **SETS[chosen.set]["search"], **VARIANTS[variant]})
+    return SearchConfig(name=name, **(shared | SETS[chosen.set]["search"] | VARIANTS[variant]))
 
 
 def train_settings(variant: str, seed: int, chosen: argparse.Namespace, found: genotype.Genotype) -> TrainConfig:
@@ -88,8 +89,7 @@ def train_settings(variant: str, seed: int, chosen: argparse.Namespace, found: g
     return TrainConfig(
         name=f"{variant}_{seed}",
         model=model,
-        epochs=chosen.epochs,
-        batch_size=chosen.batch_size,
+        batch_size=32,
         optimizer="adam",
         lr=3e-3,
         development_share=0.0,
@@ -194,12 +194,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--binarizer", default="xnor")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--random-seeds", type=int, default=5)
-    parser.add_argument("--search-cells", type=int, default=6)
-    parser.add_argument("--search-channels", type=int, default=8)
-    parser.add_argument("--cells", type=int, default=6)
-    parser.add_argument("--channels", type=int, default=16)
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--cells", type=int, default=4)
+    parser.add_argument("--channels", type=int, default=8)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
