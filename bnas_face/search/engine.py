@@ -175,13 +175,11 @@ class Engine:
 
     def abandon(self, cell: str, edge: int, operation: str) -> None:
         """Delete an operation from edge number `edge` of `genotype.EDGES`: modules, α, and optimizer state."""
-        network, name = self.network, f"alphas.{cell}.{edge}"
-        before = set(network.weights().values())
-        old = network.architecture()[name]
-        position = network.abandon(cell, edge, operation)
-        gone = before - set(network.weights().values())
+        gone = set(self.network.operation_parameters(cell, edge, operation))
+        old = self._alphas_of(cell)[edge]
+        position = self.network.abandon(cell, edge, operation)
         _forget(self.weights_optimizer, gone)
-        _replace(self.alphas_optimizer, old, network.architecture()[name], position)
+        _replace(self.alphas_optimizer, old, self._alphas_of(cell)[edge], position)
 
     def alphas(self) -> dict[str, NDArray[np.float64]]:
         """Cell name → α of shape (14, 8), not normalised, in the order of the space; NaN where abandoned."""

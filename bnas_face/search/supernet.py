@@ -6,7 +6,9 @@ channels passes them; the rest bypasses them (2×2 max pool where the edge has s
     f_ij(x) = Σ_k softmax(α_ij)_k · o_k(S∘x)  ⊕  (1 − S)∘x          x_j = shuffle( Σ_i softmax(β_j)_i · f_ij(x_i) )
 
 (PC-DARTS, equations 2 and 3). Concatenation and channel shuffle are linear and the same for all edges of a node, so
-they are done once per node, after the sum; a bypass is pooled once per source. That changes nothing but the cost.
+they are done once per node, after the sum. What edges of one source have in common is done once per source: the
+pooled bypass, the ReLU before convolutions, and operations without weights (the pools). That changes nothing but the
+cost.
 
 In a *path* each edge has one operation, with weight 1 instead of softmax(α). An edge whose operation is ``none``, or
 that has no other operation left, is absent, bypass included, and softmax(β) runs over the edges that are there: this
@@ -33,10 +35,12 @@ from bnas_face.config import ModelConfig, SearchConfig
 from bnas_face.genotype import CELLS, EDGES, N_INPUTS, N_NODES, OPERATIONS
 from bnas_face.models import cells
 from bnas_face.models.binarizers._base import Binarizer
-from bnas_face.models.spaces._base import Space
+from bnas_face.models.spaces._base import AfterReLU, Space
 
 SPACES = "bnas_face.models.spaces"
 NONE = "none"
+SHARED = ("max_pool_3x3", "avg_pool_3x3")
+"""Operations without parameters or statistics: edges of one source and one stride have the same output."""
 INITIAL_SPREAD = 1e-3
 """Standard deviation of fresh α and β (DARTS)."""
 
@@ -108,6 +112,44 @@ def _last(values: Tensor) -> Tensor:
     return values.contiguous(memory_format=torch.channels_last)
 
 
+class Source:
+    """What several modules read, and what they have in common, made when the first one asks.
+
+    Attributes
+    ----------
+    values : Tensor of shape (batch_size, n_channels, h, w)
+    rest : Tensor or None
+        The channels of a node that bypass the operations.
+    """
+
+    def __init__(self, values: Tensor, rest: Tensor | None = None) -> None:
+        self.values, self.rest = values, rest
+        self._positive: Tensor | None = None
+        self._bypasses: dict[int, Tensor] = {}
+        self._shared: dict[tuple[str, int], Tensor] = {}
+
+    def through(self, module: nn.Module) -> Tensor:
+        """What `module` makes of the values."""
+        if not isinstance(module, AfterReLU):
+            return cast(Tensor, module(self.values))
+        if self._positive is None:
+            self._positive = F.relu(self.values)
+        return cast(Tensor, module(self.values, self._positive))
+
+    def through_shared(self, module: nn.Module, name: str, stride: int) -> Tensor:
+        """The same, once for all modules of this name and stride."""
+        if (name, stride) not in self._shared:
+            self._shared[name, stride] = self.through(module)
+        return self._shared[name, stride]
+
+    def bypass(self, stride: int) -> Tensor:
+        """The channels beside the operations, of half the side with stride 2."""
+        if stride not in self._bypasses:
+            rest = cast(Tensor, self.rest)
+            self._bypasses[stride] = F.max_pool2d(rest, 2, 2, ceil_mode=True) if stride == 2 else rest
+        return self._bypasses[stride]
+
+
 class SearchCell(nn.Module):
     """One cell of the search network.
 
@@ -142,48 +184,41 @@ class SearchCell(nn.Module):
             for stride in self.strides
         )
 
-    def forward(self, before: Tensor, previous: Tensor, terms: Sequence[NodeTerms]) -> Tensor:
+    def forward(self, before: Source, previous: Source, terms: Sequence[NodeTerms]) -> Source:
         """Outputs of cells k−2 and k−1 → (batch_size, 4 · n_channels, h, w); `terms` says what each node sums."""
-        nodes = [self._split(self.before(before)), self._split(self.previous(previous))]
+        nodes = [self._split(before.through(self.before)), self._split(previous.through(self.previous))]
         outputs: list[Tensor] = []
-        bypasses: dict[tuple[int, int], Tensor] = {}
         for term in terms:
-            outputs.append(self._node(nodes, bypasses, term) if term.edges else self._zeros(nodes[0]))
+            outputs.append(self._node(nodes, term) if term.edges else self._zeros(nodes[0].values))
             nodes.append(self._split(outputs[-1]))
-        return torch.cat(outputs, dim=1)
+        return Source(torch.cat(outputs, dim=1))
 
-    def _split(self, values: Tensor) -> tuple[Tensor, Tensor]:
+    def _split(self, values: Tensor) -> Source:
         """The channels that pass operations, and those that bypass them."""
         if self.groups == 1:
-            return values, values[:, :0]
+            return Source(values)
         sampled, rest = torch.split(values, [self.n_sampled, values.shape[1] - self.n_sampled], dim=1)
-        return _last(sampled), _last(rest)
+        return Source(_last(sampled), _last(rest))
 
-    def _zeros(self, parts: tuple[Tensor, Tensor]) -> Tensor:
+    def _zeros(self, sampled: Tensor) -> Tensor:
         """What a node without edges is."""
-        batch_size, n_sampled, height, width = parts[0].shape
+        batch_size, n_sampled, height, width = sampled.shape
         stride = self.strides[0]
         size = (batch_size, n_sampled * self.groups, -(-height // stride), -(-width // stride))
-        return _last(parts[0].new_zeros(size))
+        return _last(sampled.new_zeros(size))
 
-    def _node(
-        self, nodes: list[tuple[Tensor, Tensor]], bypasses: dict[tuple[int, int], Tensor], term: NodeTerms
-    ) -> Tensor:
-        passed = [
-            cast(nn.ModuleDict, self.edges[edge])[name](nodes[EDGES[edge][0]][0]) for edge, name in term.operations
-        ]
-        mixed = weighted_sum(term.operation_weights, passed)
+    def _node(self, nodes: list[Source], term: NodeTerms) -> Tensor:
+        mixed = weighted_sum(term.operation_weights, [self._passed(nodes, *pair) for pair in term.operations])
         if self.groups == 1:
             return mixed
-        rest = weighted_sum(term.edge_weights, [self._bypass(nodes, bypasses, edge) for edge in term.edges])
-        return shuffled(mixed, rest)
+        bypasses = [nodes[EDGES[edge][0]].bypass(self.strides[edge]) for edge in term.edges]
+        return shuffled(mixed, weighted_sum(term.edge_weights, bypasses))
 
-    def _bypass(self, nodes: list[tuple[Tensor, Tensor]], bypasses: dict[tuple[int, int], Tensor], edge: int) -> Tensor:
-        source, stride = EDGES[edge][0], self.strides[edge]
-        if (source, stride) not in bypasses:
-            rest = nodes[source][1]
-            bypasses[source, stride] = F.max_pool2d(rest, 2, 2, ceil_mode=True) if stride == 2 else rest
-        return bypasses[source, stride]
+    def _passed(self, nodes: list[Source], edge: int, name: str) -> Tensor:
+        source, module = nodes[EDGES[edge][0]], cast(nn.ModuleDict, self.edges[edge])[name]
+        if name in SHARED:
+            return source.through_shared(module, name, self.strides[edge])
+        return source.through(module)
 
 
 class NodeTerms:
@@ -268,16 +303,25 @@ class SearchNetwork(nn.Module):
             Treat α and β as numbers; False lets gradients reach them.
         """
         terms = {kind: self._terms(kind, path, fixed=fixed) for kind in CELLS}
-        before, previous = self.stem(images)
+        first, second = self.stem(images)
+        before = Source(first)
+        previous = before if second is first else Source(second)
         for cell in self.cells:
             before, previous = previous, cell(before, previous, terms[cast(SearchCell, cell).kind])
-        pooled: Tensor = previous.mean(dim=(2, 3))
+        pooled: Tensor = previous.values.mean(dim=(2, 3))
         return pooled
 
     def forward(self, images: Tensor, path: Path | None = None, *, fixed: bool = True) -> Tensor:
         """Logits (batch_size, n_outputs); parameters as `features`."""
         logits: Tensor = self.classifier(self.features(images, path, fixed=fixed))
         return logits
+
+    def operation_parameters(self, kind: str, edge: int, operation: str) -> list[nn.Parameter]:
+        """Weights of an operation of an edge in all cells of a kind."""
+        if operation == NONE:
+            return []
+        own = [cast(SearchCell, cell) for cell in self.cells if cast(SearchCell, cell).kind == kind]
+        return [p for cell in own for p in cast(nn.ModuleDict, cell.edges[edge])[operation].parameters()]
 
     def abandon(self, kind: str, edge: int, operation: str) -> int:
         """Delete an operation of an edge in all cells of a kind, and its α; returns the position it had."""

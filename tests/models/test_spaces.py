@@ -12,7 +12,8 @@ from bnas_face.errors import UnknownNameError
 from bnas_face.genotype import OPERATIONS
 from bnas_face.models import cells
 from bnas_face.models.backbones._blocks import RPReLU, batch_norm, shortcut
-from bnas_face.models.spaces import onebit
+from bnas_face.models.spaces import onebit, paper
+from bnas_face.models.spaces._base import AfterReLU
 
 SPACES = tables.names(models.SPACES)
 EVERY_OPERATION = [(space, name) for space in SPACES for name in OPERATIONS[space]]
@@ -103,6 +104,30 @@ def test_operations_of_paper_are_the_released_ones(name, stride, kinds, n_weight
         assert [m.groups for m in convolutions] == [8, 1] * (len(convolutions) // 2)
         assert [m.stride[0] for m in convolutions] == [stride, 1, 1, 1][: len(convolutions)]
         assert all(m.dilation[0] == (2 if name.startswith("dil") and m.groups > 1 else 1) for m in convolutions)
+
+
+@pytest.mark.parametrize("sides", [(6, 6), (5, 8), (7, 3), (1, 1)])
+def test_picked_pixels_carry_the_gradient_of_slices(sides):
+    values = torch.randn(2, 3, *sides, dtype=torch.float64, requires_grad=True)
+    padded = torch.nn.functional.pad(values, (0, 1, 0, 1))
+    rows, columns = (-(-length // 2) for length in sides)
+    expected = values[:, :, ::2, ::2], padded[:, :, 1::2, 1::2][:, :, :rows, :columns]
+    found = paper.picked(values)
+    gradients = [torch.randn_like(part) for part in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+    of_found, of_expected = (torch.autograd.grad(parts, [values], gradients) for parts in (found, expected))
+    assert torch.equal(of_found[0], of_expected[0])
+    with torch.no_grad():
+        assert all(torch.equal(one, other) for one, other in zip(paper.picked(values), expected, strict=True))
+
+
+@pytest.mark.parametrize("name", [n for n in OPERATIONS["paper"] if "conv" in n])
+def test_a_chain_takes_the_relu_that_is_there_already(name):
+    module, values = _operation("paper", name), torch.randn(2, 8, 6, 6)
+    assert isinstance(module, AfterReLU)
+    assert torch.equal(module(values), module(values, values.relu()))
+    assert not torch.equal(module(values), module(values, values))
 
 
 def test_the_two_halves_of_a_factorised_reduction_read_shifted_pixels():

@@ -74,7 +74,8 @@ def test_network_computes_the_formula_edge_by_edge(groups, edge_normalisation, i
     for cell in network.cells:
         expected = cell_by_definition(network, cell, before, previous, path)
         terms = network._terms(cell.kind, path, fixed=True)
-        torch.testing.assert_close(cell(before, previous, terms), expected, rtol=1e-4, atol=1e-5)
+        found = cell(supernet.Source(before), supernet.Source(previous), terms).values
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
         before, previous = previous, expected
 
 
@@ -83,7 +84,8 @@ def test_gradients_of_alpha_and_beta_are_those_of_the_formula():
     cell, terms = network.cells[0], network._terms("normal", None, fixed=False)
     before, previous = network.stem(draw_images())
     learned = [network.betas["normal"], *network.alphas["normal"]]
-    found = torch.autograd.grad(cell(before, previous, terms).square().sum(), learned)
+    output = cell(supernet.Source(before), supernet.Source(previous), terms).values
+    found = torch.autograd.grad(output.square().sum(), learned)
     expected = torch.autograd.grad(cell_by_definition(network, cell, before, previous, None).square().sum(), learned)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-2)
 
@@ -104,12 +106,19 @@ def test_shuffle_is_that_of_shufflenet(groups):
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
+def run_of(network, number, edge, name):
+    """What runs once: an operation of an edge, or a pool of a source and stride."""
+    if name.endswith("pool_3x3"):
+        return number, "source", EDGES[edge][0], network.cells[number].strides[edge], name
+    return number, edge, name
+
+
 def count_calls(network):
-    """Calls of every operation of every edge, as they happen."""
+    """Calls of every operation of every edge as they happen, of pools those of their source and stride."""
     calls = Counter()
 
-    def count(number, edge, name):
-        return lambda *_: calls.update([(number, edge, name)])
+    def count(*key):
+        return lambda *_: calls.update([run_of(network, *key)])
 
     for number, cell in enumerate(network.cells):
         for edge, operations in enumerate(cell.edges):
@@ -123,7 +132,7 @@ def test_exactly_one_operation_of_an_edge_runs_in_a_path_and_none_costs_nothing(
     calls = count_calls(network)
     network(draw_images(), path)
     expected = {
-        (number, edge, name)
+        run_of(network, number, edge, name)
         for number, cell in enumerate(network.cells)
         for edge, name in enumerate(path[cell.kind])
         if name != "none"
@@ -137,7 +146,21 @@ def test_every_remaining_operation_runs_in_the_mixture():
     calls = count_calls(network)
     network(draw_images())
     kinds = Counter(cell.kind for cell in network.cells)
-    assert len(calls) == 7 * 14 * 3 - kinds["normal"] and set(calls.values()) == {1}
+    n_pools = 2 * (5 * kinds["normal"] + 5 * kinds["reduction"])  # nodes 0 to 4 are sources, each of one stride
+    assert len(calls) == 5 * 14 * 3 + n_pools - kinds["normal"] and set(calls.values()) == {1}
+
+
+def test_edges_of_one_source_share_a_pool_and_its_gradient():
+    network = make_network(cells=3, binarizer="none").double()
+    path = random_path(2, names=("max_pool_3x3", "avg_pool_3x3", "dil_conv_3x3"))
+    images = draw_images().double()
+    stem = network.stem.first[0].weight
+    found = torch.autograd.grad(network(images, path).square().sum(), [stem])
+    before, previous = network.stem(images)
+    for cell in network.cells:
+        before, previous = previous, cell_by_definition(network, cell, before, previous, path)
+    expected = torch.autograd.grad(network.classifier(previous.mean((2, 3))).square().sum(), [stem])
+    torch.testing.assert_close(found, expected)
 
 
 def test_a_path_of_nothing_but_none_tells_no_image_from_another():

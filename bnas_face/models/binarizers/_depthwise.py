@@ -49,16 +49,17 @@ def convolution(values: Tensor, weight: Tensor, stride: int, dilation: int) -> T
     Tensor of shape (batch_size, n_channels, ceil(h / stride), ceil(w / stride))
         Channels last in memory.
     """
-    if stride == dilation == 2:
-        values, stride, dilation = values[:, :, ::2, ::2], 1, 1
-    values = values.contiguous(memory_format=torch.channels_last)
-    result: Tensor = _Depthwise.apply(values, weight, stride, dilation)  # type: ignore[no-untyped-call]
+    result: Tensor = _Depthwise.apply(_last(values), weight, stride, dilation)  # type: ignore[no-untyped-call]
     return result
 
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+        ctx.all_sides = None
+        if stride == dilation == 2:
+            ctx.all_sides = values.shape[2:]
+            values, stride, dilation = _last(values[:, :, ::2, ::2]), 1, 1
         ctx.save_for_backward(values, weight)
         ctx.stride, ctx.dilation = stride, dilation
         return _forward(values, weight, stride, dilation)
@@ -66,13 +67,27 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         values, weight = ctx.saved_tensors
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        gradient = _last(gradient)
         of_values = of_weight = None
         if ctx.needs_input_grad[0]:
             of_values = _input_gradient(values, weight, gradient, ctx.stride, ctx.dilation)
+            if ctx.all_sides:
+                of_values = _spread(of_values, *ctx.all_sides)
         if ctx.needs_input_grad[1]:
             of_weight = weight_gradient(values, gradient, weight.shape[-1], ctx.stride, ctx.dilation)
         return of_values, of_weight, None, None
+
+
+def _last(values: Tensor) -> Tensor:
+    return values.contiguous(memory_format=torch.channels_last)
+
+
+def _spread(values: Tensor, height: int, width: int) -> Tensor:
+    """`values` on every second pixel of every second row, zeros elsewhere."""
+    n, c = values.shape[:2]
+    spread = values.new_zeros((n, height, width, c)).permute(0, 3, 1, 2)
+    spread[:, :, ::2, ::2] = values
+    return spread
 
 
 def _forward(values: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:

@@ -47,6 +47,13 @@ def check_operation(space: str, name: str) -> None:
     tables.check_known(f"operation of space '{space}'", name, OPERATIONS[space])
 
 
+class AfterReLU(nn.Module):
+    """A module that begins with ReLU: ``forward(values, positive=None)``.
+
+    Who has ReLU(values) already, because several such modules read the same values, gives it as `positive`.
+    """
+
+
 class Zero(nn.Module):
     """``none``: zeros of the shape the operation would have."""
 

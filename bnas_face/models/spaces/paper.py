@@ -21,13 +21,15 @@ Chen et al., Binarized Neural Architecture Search, AAAI 2020 (arXiv 1911.10862);
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnas_face.models.binarizers import none
 from bnas_face.models.binarizers._base import Binarizer
-from bnas_face.models.spaces._base import Norm, Zero, check_operation, pool
+from bnas_face.models.spaces._base import AfterReLU, Norm, Zero, check_operation, pool
 
 TITLE = "Depthwise separable and dilated 1-bit convolutions with float activations (the papers' W1A32 space)"
 ACTIVATION_BITS = 32
@@ -57,24 +59,77 @@ class ShiftedReduce(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """(batch_size, n_in, h, w) → (batch_size, n_out, ceil(h / 2), ceil(w / 2))."""
-        positive = F.relu(values)
-        parts = [self.conv1(positive[:, :, ::2, ::2])]
+        first, shifted = picked(values)
+        parts = [self.conv1(F.relu(first))]
         if self.conv2 is not None:
-            height, width = values.shape[2:]
-            shifted = positive[:, :, 1::2, 1::2]
-            if height % 2 or width % 2:
-                shifted = F.pad(shifted, (0, width % 2, 0, height % 2))
-            parts.append(self.conv2(shifted))
+            parts.append(self.conv2(F.relu(shifted)))
         result: Tensor = self.norm(torch.cat(parts, dim=1))
         return result
 
 
+class _Picked(torch.autograd.Function):
+    """Both halves of `picked`, with one tensor of zeros in the backward pass instead of four."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> tuple[Tensor, Tensor]:
+        height, width = values.shape[2:]
+        ctx.sides = (height, width)
+        first, shifted = values[:, :, ::2, ::2], values[:, :, 1::2, 1::2]
+        if height % 2 or width % 2:
+            shifted = F.pad(shifted, (0, width % 2, 0, height % 2))
+        layout = torch.channels_last
+        return first.clone(memory_format=layout), shifted.clone(memory_format=layout)
+
+    @staticmethod
+    def backward(ctx: Any, of_first: Tensor, of_shifted: Tensor) -> Tensor:
+        n, c = of_first.shape[:2]
+        height, width = ctx.sides
+        total = of_first.new_zeros((n, height, width, c)).permute(0, 3, 1, 2)
+        total[:, :, ::2, ::2] = of_first
+        total[:, :, 1::2, 1::2] = of_shifted[:, :, : height // 2, : width // 2]
+        return total
+
+
+def picked(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Every second pixel of every second row, from the first on and from the second on; zeros where there is none.
+
+    (batch_size, n, h, w) → twice (batch_size, n, ceil(h / 2), ceil(w / 2)).
+    """
+    if torch.is_grad_enabled() and values.requires_grad:
+        found: tuple[Tensor, Tensor] = _Picked.apply(values)  # type: ignore[no-untyped-call]
+        return found
+    height, width = values.shape[2:]
+    return values[:, :, ::2, ::2], F.pad(values[:, :, 1::2, 1::2], (0, width % 2, 0, height % 2))
+
+
+class Chain(nn.Sequential, AfterReLU):
+    """ReLU, or another `Chain`, and what follows."""
+
+    def forward(self, input: Tensor, positive: Tensor | None = None) -> Tensor:
+        """What the modules make of `input` one after the other; `positive` is ReLU(input), if known."""
+        first, *others = self
+        if positive is None:
+            values: Tensor = first(input)
+        else:
+            values = first(input, positive) if isinstance(first, AfterReLU) else positive
+        for module in others:
+            values = module(values)
+        return values
+
+
 def separable(
-    binarizer: Binarizer, n_channels: int, kernel_size: int, *, stride: int, dilation: int, norm: Norm
-) -> nn.Sequential:
-    """ReLU → depthwise bconv → 1×1 bconv → BN."""
-    return nn.Sequential(
-        nn.ReLU(),
+    binarizer: Binarizer,
+    n_channels: int,
+    kernel_size: int,
+    *,
+    stride: int,
+    dilation: int,
+    norm: Norm,
+    in_place: bool = False,
+) -> Chain:
+    """ReLU → depthwise bconv → 1×1 bconv → BN; `in_place` overwrites the input, which nobody else may need."""
+    return Chain(
+        nn.ReLU(in_place),
         binarizer.convolution(n_channels, n_channels, kernel_size, stride=stride, groups=n_channels, dilation=dilation),
         binarizer.convolution(n_channels, n_channels, 1),
         norm(n_channels),
@@ -99,9 +154,9 @@ def operation(name: str, n_channels: int, stride: int, binarizer: Binarizer, *, 
     kernel_size = int(name[-1])
     if name.startswith("dil_conv"):
         return separable(binarizer, n_channels, kernel_size, stride=stride, dilation=DILATION, norm=norm)
-    return nn.Sequential(
+    return Chain(
         separable(binarizer, n_channels, kernel_size, stride=stride, dilation=1, norm=norm),
-        separable(binarizer, n_channels, kernel_size, stride=1, dilation=1, norm=norm),
+        separable(binarizer, n_channels, kernel_size, stride=1, dilation=1, norm=norm, in_place=True),
     )
 
 
@@ -109,4 +164,4 @@ def preprocess(n_in: int, n_out: int, binarizer: Binarizer, *, norm: Norm, after
     """ReLU → 1×1 bconv → BN, or after a reduction cell the full-precision `ShiftedReduce`."""
     if after_reduction:
         return ShiftedReduce(none.FullPrecision(), n_in, n_out, norm)
-    return nn.Sequential(nn.ReLU(), binarizer.convolution(n_in, n_out, 1), norm(n_out))
+    return Chain(nn.ReLU(), binarizer.convolution(n_in, n_out, 1), norm(n_out))
