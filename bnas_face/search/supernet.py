@@ -7,8 +7,8 @@ channels passes them; the rest bypasses them (2×2 max pool where the edge has s
 
 (PC-DARTS, equations 2 and 3). Concatenation and channel shuffle are linear and the same for all edges of a node, so
 they are done once per node, after the sum. What edges of one source have in common is done once per source: the
-pooled bypass, the ReLU before convolutions, and operations without weights (the pools). That changes nothing but the
-cost.
+pooled bypass, the ReLU or the batch normalisation before convolutions, and operations without weights (the pools). That
+changes nothing but the cost.
 
 In a *path* each edge has one operation, with weight 1 instead of softmax(α). An edge whose operation is ``none``, or
 that has no other operation left, is absent, bypass included, and softmax(β) runs over the edges that are there: this
@@ -35,7 +35,7 @@ from bnas_face.config import ModelConfig, SearchConfig
 from bnas_face.genotype import CELLS, EDGES, N_INPUTS, N_NODES, OPERATIONS
 from bnas_face.models import cells
 from bnas_face.models.binarizers._base import Binarizer
-from bnas_face.models.spaces._base import AfterReLU, Space
+from bnas_face.models.spaces._base import Begun, Space
 
 SPACES = "bnas_face.models.spaces"
 NONE = "none"
@@ -124,17 +124,17 @@ class Source:
 
     def __init__(self, values: Tensor, rest: Tensor | None = None) -> None:
         self.values, self.rest = values, rest
-        self._positive: Tensor | None = None
+        self._begun: dict[str, Tensor] = {}
         self._bypasses: dict[int, Tensor] = {}
         self._shared: dict[tuple[str, int], Tensor] = {}
 
     def through(self, module: nn.Module) -> Tensor:
         """What `module` makes of the values."""
-        if not isinstance(module, AfterReLU):
+        if not isinstance(module, Begun):
             return cast(Tensor, module(self.values))
-        if self._positive is None:
-            self._positive = F.relu(self.values)
-        return cast(Tensor, module(self.values, self._positive))
+        if module.BEGINNING not in self._begun:
+            self._begun[module.BEGINNING] = module.begin(self.values)
+        return cast(Tensor, module(self.values, self._begun[module.BEGINNING]))
 
     def through_shared(self, module: nn.Module, name: str, stride: int) -> Tensor:
         """The same, once for all modules of this name and stride."""

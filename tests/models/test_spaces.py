@@ -13,7 +13,7 @@ from bnas_face.genotype import OPERATIONS
 from bnas_face.models import cells
 from bnas_face.models.backbones._blocks import RPReLU, batch_norm, shortcut
 from bnas_face.models.spaces import onebit, paper
-from bnas_face.models.spaces._base import AfterReLU
+from bnas_face.models.spaces._base import Begun
 
 SPACES = tables.names(models.SPACES)
 EVERY_OPERATION = [(space, name) for space in SPACES for name in OPERATIONS[space]]
@@ -122,12 +122,14 @@ def test_picked_pixels_carry_the_gradient_of_slices(sides):
         assert all(torch.equal(one, other) for one, other in zip(paper.picked(values), expected, strict=True))
 
 
-@pytest.mark.parametrize("name", [n for n in OPERATIONS["paper"] if "conv" in n])
-def test_a_chain_takes_the_relu_that_is_there_already(name):
-    module, values = _operation("paper", name), torch.randn(2, 8, 6, 6)
-    assert isinstance(module, AfterReLU)
-    assert torch.equal(module(values), module(values, values.relu()))
-    assert not torch.equal(module(values), module(values, values))
+@pytest.mark.parametrize(("space", "name"), [(s, n) for s, n in EVERY_OPERATION if "conv" in n])
+def test_a_convolution_takes_the_beginning_that_is_there_already(space, name):
+    module, values = _operation(space, name), torch.randn(2, 8, 6, 6)
+    assert isinstance(module, Begun) and ("relu" if space == "paper" else "norm") == module.BEGINNING
+    begun = module.begin(values)
+    torch.testing.assert_close(begun, values.relu() if space == "paper" else batch_norm(8)(values))
+    assert torch.equal(module(values), module(values, begun))
+    assert not torch.equal(module(values), module(values, values - 0.5))
 
 
 def test_the_two_halves_of_a_factorised_reduction_read_shifted_pixels():

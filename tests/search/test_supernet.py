@@ -64,12 +64,13 @@ def cell_by_definition(network, cell, before, previous, path):
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("edge_normalisation", [True, False])
 @pytest.mark.parametrize("in_path", [True, False])
-def test_network_computes_the_formula_edge_by_edge(groups, edge_normalisation, in_path):
-    network = make_network(channel_sampling=groups, edge_normalisation=edge_normalisation)
+@pytest.mark.parametrize("space", ["paper", "onebit"])
+def test_network_computes_the_formula_edge_by_edge(groups, edge_normalisation, in_path, space):
+    network = make_network(channel_sampling=groups, edge_normalisation=edge_normalisation, space=space)
     nn.init.normal_(network.betas["normal"])
     for alpha in network.alphas["reduction"]:
         nn.init.normal_(alpha)
-    path = random_path(3, names=OPERATIONS["paper"][1:]) if in_path else None
+    path = random_path(3, names=OPERATIONS[space][1:]) if in_path else None
     before, previous = network.stem(draw_images())
     for cell in network.cells:
         expected = cell_by_definition(network, cell, before, previous, path)

@@ -47,11 +47,18 @@ def check_operation(space: str, name: str) -> None:
     tables.check_known(f"operation of space '{space}'", name, OPERATIONS[space])
 
 
-class AfterReLU(nn.Module):
-    """A module that begins with ReLU: ``forward(values, positive=None)``.
+class Begun(nn.Module):
+    """A module whose first step several modules that read the same values may share: ``forward(values, begun=None)``.
 
-    Who has ReLU(values) already, because several such modules read the same values, gives it as `positive`.
+    In the search network, where batch normalisations have neither parameters nor memory, the first step is the same in
+    all modules of one `BEGINNING`; who has made it already gives it as `begun`.
     """
+
+    BEGINNING = ""
+
+    def begin(self, values: Tensor) -> Tensor:
+        """The first step."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it begins")
 
 
 class Zero(nn.Module):

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from bnas_face.models.backbones._blocks import RPReLU, shortcut
 from bnas_face.models.binarizers._base import Binarizer
-from bnas_face.models.spaces._base import AveragePool, Norm, Zero, check_operation, pool
+from bnas_face.models.spaces._base import AveragePool, Begun, Norm, Zero, check_operation, pool
 
 TITLE = "Dense 1-bit convolutions of 1-bit inputs within real-valued shortcuts (W1A1)"
 ACTIVATION_BITS = 1
@@ -40,7 +40,7 @@ DILATION = 2
 GROUP_CHANNELS = 32
 
 
-class Block(nn.Module):
+class Block(Begun):
     """n = BN(x); RPReLU(BN(bconv(n)) + shortcut(n)), bconv taking the sign of n itself.
 
     Parameters
@@ -50,6 +50,8 @@ class Block(nn.Module):
     kernel_size, stride, dilation : int
     norm : Norm
     """
+
+    BEGINNING = "norm"
 
     def __init__(
         self,
@@ -70,9 +72,14 @@ class Block(nn.Module):
         self.activation = RPReLU(n_out)
         self.n_out, self.stride = n_out, stride
 
-    def forward(self, values: Tensor) -> Tensor:
-        """(batch_size, n_in, h, w) → (batch_size, n_out, ceil(h / stride), ceil(w / stride))."""
-        values = self.norm_in(values)
+    def begin(self, values: Tensor) -> Tensor:
+        """The first BN."""
+        result: Tensor = self.norm_in(values)
+        return result
+
+    def forward(self, values: Tensor, begun: Tensor | None = None) -> Tensor:
+        """(batch_size, n_in, h, w) → (batch_size, n_out, ceil(h / stride), ceil(w / stride)); `begun` is BN(values)."""
+        values = self.begin(values) if begun is None else begun
         inner = self.norm_out(self.conv(values))
         result: Tensor = self.activation(inner + shortcut(values, self.n_out, self.stride))
         return result

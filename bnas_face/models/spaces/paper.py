@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from bnas_face.models.binarizers import none
 from bnas_face.models.binarizers._base import Binarizer
-from bnas_face.models.spaces._base import AfterReLU, Norm, Zero, check_operation, pool
+from bnas_face.models.spaces._base import Begun, Norm, Zero, check_operation, pool
 
 TITLE = "Depthwise separable and dilated 1-bit convolutions with float activations (the papers' W1A32 space)"
 ACTIVATION_BITS = 32
@@ -102,16 +102,22 @@ def picked(values: Tensor) -> tuple[Tensor, Tensor]:
     return values[:, :, ::2, ::2], F.pad(values[:, :, 1::2, 1::2], (0, width % 2, 0, height % 2))
 
 
-class Chain(nn.Sequential, AfterReLU):
+class Chain(nn.Sequential, Begun):
     """ReLU, or another `Chain`, and what follows."""
 
-    def forward(self, input: Tensor, positive: Tensor | None = None) -> Tensor:
-        """What the modules make of `input` one after the other; `positive` is ReLU(input), if known."""
+    BEGINNING = "relu"
+
+    def begin(self, values: Tensor) -> Tensor:
+        """ReLU."""
+        return F.relu(values)
+
+    def forward(self, input: Tensor, begun: Tensor | None = None) -> Tensor:
+        """What the modules make of `input` one after the other; `begun` is ReLU(input), if known."""
         first, *others = self
-        if positive is None:
+        if begun is None:
             values: Tensor = first(input)
         else:
-            values = first(input, positive) if isinstance(first, AfterReLU) else positive
+            values = first(input, begun) if isinstance(first, Begun) else begun
         for module in others:
             values = module(values)
         return values
