@@ -50,7 +50,7 @@ def cli() -> None:
 
     \b
     First steps, no data needed:
-      bnasface demo                         train, evaluate and report on rendered faces
+      bnasface demo                         search, train, evaluate, report: rendered faces
     With your own data:
       bnasface data where lfw               where to get a dataset and how to import it
       bnasface train --dataset lfw --exclude-names-of cfp --name mine
