@@ -3,9 +3,9 @@
 Run: ``python benchmarks/search_cost.py [--space paper] [--max-images 1000] [--threads 2] [--repeats 1]``. CIFAR-10 must
 be imported (``bnasface data import cifar10 …``). Each search is the searcher's whole default schedule, in a process of
 its own; the searchers take turns. Seconds are those of the whole search, decoding of the images not counted; with
-repeats the median. The network has 4 cells, not the 6 of the papers' searches, so that both schedules fit a coffee break
-(``--cells 6`` for the papers' size, about twice as long). The paper reports a search 40 % faster than PC-DARTS: a ratio of 0.60. The last line is one JSON
-object.
+repeats the median. The network has 4 cells, not the 6 of the papers' searches, to keep two full schedules short;
+``--cells 6`` is the papers' size. The paper reports a search 40 % faster than PC-DARTS: a ratio of 0.60. The last line
+is one JSON object.
 """
 
 from __future__ import annotations
