@@ -96,6 +96,7 @@ def search(
     """
     config = presets.resolve(config)
     presets.check_names(config)
+    presets.check_binarizer(config)
     searcher: Searcher = tables.load(searchers.__name__, "searcher", config.searcher).build(config)
     folder.check_ours(run_dir)
     with folder.only_one(run_dir):

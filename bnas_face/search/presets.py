@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from bnas_face import tables
-from bnas_face.config import SearchConfig
+from bnas_face.config import ModelConfig, SearchConfig
+from bnas_face.errors import ConfigError
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # Every number of the paper's search is a default already.
@@ -88,3 +89,25 @@ def check_names(config: SearchConfig) -> None:
     tables.check_known("searcher", config.searcher, tables.names("bnas_face.search.searchers"))
     tables.check_known("search space", config.space, tables.names("bnas_face.models.spaces"))
     tables.check_known("binarizer", config.binarizer, tables.names("bnas_face.models.binarizers"))
+
+
+def check_binarizer(config: SearchConfig) -> None:
+    """Tell a binarizer that cannot have the inputs of the space's convolutions before anything is decoded.
+
+    Raises
+    ------
+    ConfigError
+        If it is so: react in space paper, whose inputs are floats.
+    """
+    from bnas_face import models
+
+    bits = models.space(config.space).ACTIVATION_BITS if config.binarizer != "none" else 32
+    try:
+        tables.load(models.BINARIZERS, "binarizer", config.binarizer).build(
+            ModelConfig(binarizer=config.binarizer, activation_bits=bits)
+        )
+    except ConfigError as error:
+        raise ConfigError(
+            f"Binarizer '{config.binarizer}' does not go with space '{config.space}', whose convolutions have {bits}-bit "
+            "inputs. Choose the other --space (paper: 32, onebit: 1), or --binarizer xnor."
+        ) from error

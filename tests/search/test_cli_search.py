@@ -121,6 +121,7 @@ def test_what_to_type_next_fits_space_exclusions_and_full_precision():
         (("--name", "a/b"), "Run name 'a/b' is not a plain folder name"),
         (("--name", "x", "--cells", "0"), "number of cells is 0; it must lie between"),
         (("--name", "x", "--ucb", "-1"), "UCB weight is -1"),
+        (("--name", "x", "--binarizer", "react"), "Binarizer 'react' does not go with space 'paper'"),
     ],
 )
 def test_a_mistake_in_the_settings_is_one_sentence_and_exit_code_2(arguments, message):
