@@ -108,6 +108,6 @@ def check_binarizer(config: SearchConfig) -> None:
         )
     except ConfigError as error:
         raise ConfigError(
-            f"Binarizer '{config.binarizer}' does not go with space '{config.space}', whose convolutions have {bits}-bit "
-            "inputs. Choose the other --space (paper: 32, onebit: 1), or --binarizer xnor."
+            f"Binarizer '{config.binarizer}' does not go with space '{config.space}', whose convolutions have "
+            f"{bits}-bit inputs. Choose the other --space (paper: 32, onebit: 1), or --binarizer xnor."
         ) from error
