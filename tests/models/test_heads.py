@@ -16,6 +16,8 @@ TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-9}
 
 
 def _case(dtype=torch.float64, n=6, dim=5, identities=4):
+    """Embeddings and labels; a head built after this has the same weights every time."""
+    torch.manual_seed(0)
     generator = torch.Generator().manual_seed(3)
     embeddings = torch.randn(n, dim, generator=generator, dtype=dtype)
     labels = torch.randint(identities, (n,), generator=generator)
