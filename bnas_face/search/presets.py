@@ -15,7 +15,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": {},
     # Demo-sized: a smaller network, fewer images, one repeat and one warm-up epoch; Adam learns sooner than SGD.
     "quick": {
-        "max_images": 400,
+        "max_images": 240,
         "size_px": 64,
         "cells": 4,
         "channels": 8,
