@@ -144,7 +144,7 @@ def table(entries: Iterable[Mapping[str, Any]], protocol: str) -> list[dict[str,
     rows = [_row(name, values, folds) for name in VARIANTS if len(values[name])]
     for key in ("p_networks", "p_folds"):
         tested = [row for row in rows if row[key] is not None]
-        corrected = paired.holm([row[key] for row in tested]) if tested else []
+        corrected: Any = paired.holm([row[key] for row in tested]) if tested else []
         for row, value in zip(tested, corrected, strict=True):
             row[f"{key}_holm"] = round(float(value), 5)
     return rows
