@@ -32,7 +32,7 @@ from bnas_face.train.loop import train
 NAMES = ("demo_lfw", "demo_cfp", "demo_agedb")
 PCA_PX, COMPONENTS = 32, (50, 100, 200, 400)
 NETWORK = ModelConfig(backbone="iresnet18", size_px=64, width=0.25, embedding_dim=128)
-RECIPE: dict[str, Any] = {**pipeline.RECIPE, "lr": 3e-3}
+RECIPE: dict[str, Any] = {**pipeline.RECIPE, "lr": 3e-3, "precision": "bf16"}
 Floats = NDArray[np.float64]
 
 

@@ -36,6 +36,7 @@ RECIPE: dict[str, Any] = {
     "batch_size": 32,
     "optimizer": "adam",
     "lr": 6e-3,
+    "precision": "fp32",
     "scale": 30.0,
     "margin": 0.25,
 }
