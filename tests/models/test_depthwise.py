@@ -53,6 +53,26 @@ def test_a_gradient_nobody_needs_is_not_computed(monkeypatch):
 
 
 @pytest.mark.parametrize("make", [none, xnor])
+@pytest.mark.parametrize(("kernel_size", "stride"), [(3, 1), (5, 1), (3, 2)])
+def test_a_dilated_layer_has_right_gradients_under_autocast(make, kernel_size, stride):
+    # torch's own gradient of the weights is wrong from some 30 columns on, channels last
+    layer = make.build(ModelConfig(activation_bits=32)).convolution(
+        8, 8, kernel_size, groups=8, stride=stride, dilation=2
+    )
+    values = draw(4, 8, 40, 33, dtype=torch.float32)
+    inputs = values.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    gradient = draw(4, 8, -(-40 // stride), -(-33 // stride), dtype=torch.float32, seed=2).detach()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = layer(inputs)
+    expected = layer(values)
+    assert found.dtype == torch.bfloat16
+    of_found = torch.autograd.grad(found, (inputs, layer.weight), gradient.bfloat16())
+    of_expected = torch.autograd.grad(expected, (values, layer.weight), gradient)
+    for one, other in zip((found, *of_found), (expected, *of_expected), strict=True):
+        assert ((one.float() - other).norm() / other.norm()).item() < 0.01
+
+
+@pytest.mark.parametrize("make", [none, xnor])
 @pytest.mark.parametrize(("groups", "kernel_size"), [(6, 3), (6, 1), (2, 3), (1, 3)])
 def test_depthwise_layers_take_it_in_training_alone(make, groups, kernel_size, monkeypatch):
     calls = []

@@ -12,7 +12,7 @@ from bnas_face.models.binarizers._base import binary_activation, same_padding
 
 def convolve(layer: nn.Conv2d, values: Tensor, weight: Tensor) -> Tensor:
     """What `layer` ("same" padding, no bias) makes of `values` with `weight` in place of its own."""
-    if _depthwise.applies(values, weight, layer.groups):
+    if _depthwise.applies(values, weight, layer.groups, layer.dilation[0]):
         return _depthwise.convolution(values, weight, layer.stride[0], layer.dilation[0])
     return F.conv2d(values, weight, None, layer.stride, layer.padding, layer.dilation, layer.groups)
 

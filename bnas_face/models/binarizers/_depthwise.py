@@ -7,7 +7,8 @@ kernel that takes 4 to 14 times as long. The same sums, put so that the fast ker
 - Stride 2 with dilation 2 reads every second pixel alone: pick those, then stride 1 without dilation.
 - Gradient of the input at stride 1: a forward convolution of the output's gradient with the kernel turned by 180°.
 - Gradient of dilated weights: seen as half the height, twice the width and pairs of pixels as channels, a dilation of 2
-  is none; only zeros between the halves of a row have to be added.
+  is none; only zeros between the halves of a row have to be added. (Under autocast, too: from some 30 columns on,
+  torch 2.13 gives dilated bf16 weights gradients that have nothing to do with the true ones.)
 - Gradient of 5×5 weights: of the left three columns and of the right two, each from the input moved aside.
 """
 
@@ -22,20 +23,23 @@ from torch import Tensor
 FAST_COLUMNS = 3
 
 
-def applies(values: Tensor, weight: Tensor, groups: int) -> bool:
-    """Whether `convolution` pays: a depthwise convolution of more than one tap, trained on the CPU in one dtype."""
+def applies(values: Tensor, weight: Tensor, groups: int, dilation: int) -> bool:
+    """Whether `convolution` pays: a depthwise convolution of more than one tap, trained on the CPU in one dtype.
+
+    Under autocast only where torch's own gradient is wrong: with dilation.
+    """
+    is_one_dtype = dilation > 1 if torch.is_autocast_enabled("cpu") else values.dtype == weight.dtype
     return (
         torch.is_grad_enabled()
         and groups == values.shape[1] == weight.shape[0]
         and weight.shape[-1] > 1
         and values.device.type == "cpu"
-        and values.dtype == weight.dtype
-        and not torch.is_autocast_enabled("cpu")
+        and is_one_dtype
     )
 
 
 def convolution(values: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
-    """Depthwise convolution with "same" padding, as ``F.conv2d`` has it.
+    """Depthwise convolution with "same" padding, as ``F.conv2d`` has it, autocast to bf16 included.
 
     Parameters
     ----------
@@ -49,6 +53,9 @@ def convolution(values: Tensor, weight: Tensor, stride: int, dilation: int) -> T
     Tensor of shape (batch_size, n_channels, ceil(h / stride), ceil(w / stride))
         Channels last in memory.
     """
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        values, weight = values.to(dtype), weight.to(dtype)
     result: Tensor = _Depthwise.apply(_last(values), weight, stride, dilation)  # type: ignore[no-untyped-call]
     return result
 
