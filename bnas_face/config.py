@@ -126,7 +126,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
-    """One search. Every field is an option of ``bnasface search`` and is saved in ``config.json``.
+    """One search. Every field but `precision` is an option of ``bnasface search``; all are saved in ``config.json``.
 
     None means the default of the searcher (`bnas_face.search.presets.resolve`).
 
@@ -188,7 +188,9 @@ class SearchConfig:
         verification: at most so many held-out pairs.
     shift_px : int
         Random shift of training images, in pixels of a 112 px image.
-    precision, devices, threads, checkpoint_minutes, seed
+    precision : str
+        ``"fp32"``: a search knows no other.
+    devices, threads, checkpoint_minutes, seed
         As in `TrainConfig`.
     """
 
@@ -235,7 +237,7 @@ class SearchConfig:
         _check_name(self.name)
         _one_of("fitness", self.fitness, ("classification", "verification"))
         _one_of("optimizer", self.optimizer, ("auto", "sgd", "adam"))
-        _one_of("precision", self.precision, ("fp32", "bf16"))
+        _one_of("precision", self.precision, ("fp32",))
         for word, value, low, high in self._ranges():
             if value is not None:
                 _in_range(word, value, low, high)

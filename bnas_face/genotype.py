@@ -16,6 +16,7 @@ from bnas_face import files
 from bnas_face.errors import FormatError
 
 SCHEMA = "bnas_face.genotype/1"
+FILE = "genotype.json"
 N_INPUTS = 2
 N_NODES = 4
 EDGES_KEPT = 2
@@ -94,7 +95,7 @@ class Genotype:
 
     def __post_init__(self) -> None:
         if not isinstance(self.space, str) or self.space not in OPERATIONS:
-            raise FormatError(f"Search space '{self.space}' is not known. Known: {', '.join(OPERATIONS)}.")
+            raise FormatError(f"Search space '{_excerpt(self.space)}' is not known. Known: {', '.join(OPERATIONS)}.")
         for name in CELLS:
             _check_cell(name, getattr(self, name), self.space)
 
@@ -130,7 +131,8 @@ def _check_cell(name: str, cell: Cell, space: str) -> None:
 def _check_edge(where: str, number: int, edge: Edge, space: str) -> None:
     if edge.operation not in OPERATIONS[space]:
         raise FormatError(
-            f"Operation '{edge.operation}' at {where} is not in space '{space}'. Known: {', '.join(OPERATIONS[space])}."
+            f"Operation '{_excerpt(edge.operation)}' at {where} is not in space '{space}'. Known: "
+            f"{', '.join(OPERATIONS[space])}."
         )
     if not 0 <= edge.source < number:
         raise FormatError(
@@ -189,7 +191,8 @@ def _edge(name: str, content: Any) -> Edge:
 
 
 def _excerpt(content: Any) -> str:
-    text = " ".join(str(content).split())
+    text = "".join(letter if letter.isprintable() else " " for letter in str(content))
+    text = " ".join(text.split())
     return text if len(text) <= 80 else text[:79] + "…"
 
 
@@ -231,6 +234,11 @@ PUBLISHED: Mapping[str, Genotype] = {"bnas_xnor_1": BNAS_XNOR_1}
 def load(source: str | Path) -> Genotype:
     """Read a genotype file, or a published genotype by its name (``"bnas_xnor_1"``, in capitals or not).
 
+    Parameters
+    ----------
+    source : str or Path
+        A file, a folder that holds ``genotype.json``, or a name.
+
     Raises
     ------
     FormatError
@@ -244,7 +252,12 @@ def load(source: str | Path) -> Genotype:
             f"'{source}' is neither a genotype file nor a published genotype ({', '.join(PUBLISHED)}). "
             "Give runs/NAME/genotype.json of a search."
         )
-    return from_json(files.read_json(Path(source)), str(source))
+    path = Path(source)
+    if path.is_dir():
+        path = path / FILE
+        if not path.exists():
+            raise FormatError(f"'{source}' holds no {FILE}. A search writes it when it has finished.")
+    return from_json(files.read_json(path), str(path))
 
 
 def save(target: Path, genotype: Genotype) -> None:

@@ -97,6 +97,7 @@ GOOD = [[["skip_connect", 0], ["skip_connect", 1]]] * 4
         (changed(normal=[[["skip_connect", 2], ["skip_connect", 1]], *GOOD[1:]]), "Node 2 of the normal cell reads"),
         (changed(normal=[[["skip_connect", -1], ["skip_connect", 1]], *GOOD[1:]]), "because a cell has no cycles"),
         (changed(normal=[*GOOD[:3], [["skip_connect", 5], ["skip_connect", 1]]]), "it can read nodes 0 to 4 only"),
+        (changed(normal=[*GOOD[:3], [["a\nb\x1b[31m" + "c" * 999, 0], ["skip_connect", 1]]]), "Operation 'a b"),
         (changed(normal="skip"), "The normal cell is 'skip'; expected a list of 4 nodes"),
         (changed(normal=7), "The normal cell is '7'"),
         (changed(normal=[*GOOD[:3], ["ab", "cd"]]), "An edge of the normal cell is 'ab'"),

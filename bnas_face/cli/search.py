@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from bnas_face import config as settings
-from bnas_face.config import SearchConfig
+from bnas_face.config import ModelConfig, SearchConfig
 
 _DEFAULTS = SearchConfig(name="default")
 
@@ -103,16 +103,22 @@ def command(
     from bnas_face.search.progress import SearchProgress
 
     name = _name(name, resume)
-    given = {key for key in values if context.get_parameter_source(key) is ParameterSource.COMMANDLINE}
+    typed = {key for key in values if context.get_parameter_source(key) is ParameterSource.COMMANDLINE}
+    given = set(typed)
     chosen = presets.preset(preset)
     values |= {key: value for key, value in chosen.items() if key not in given}
     if context.get_parameter_source("preset") is ParameterSource.COMMANDLINE:
         given |= chosen.keys()
+    asked = presets.of_objects(values["dataset"], values["size_px"])
+    values |= {key: value for key, value in asked.items() if key not in typed}
     run_dir = settings.RUNS / name
     if resume and not folder.is_begun(run_dir):
         raise click.UsageError(_nothing_to_resume(name))
     config = SearchConfig(name=name, **values)
     config = folder.begin(config, run_dir, resume=resume is not None, overwrite=overwrite, given=given)
+    if unused := presets.without_effect(config.searcher, typed):
+        options = ", ".join("--" + key.replace("_", "-") for key in unused)
+        click.echo(f"Searcher {config.searcher} does not use {options}.")
     with SearchProgress() as progress:
         outcome = search(config, run_dir, resume=resume is not None, on_progress=progress, on_decode=_show_decoding)
     click.echo(_summary(config, outcome.run_dir, outcome.seconds))
@@ -144,16 +150,22 @@ def _show_decoding(done: int, total: int) -> None:
 
 def _summary(config: SearchConfig, run_dir: Path, seconds: float) -> str:
     """Where the genotype is and what to type next."""
+    from bnas_face.search import presets
+
     found = run_dir / "genotype.json"
     excluded = [part for other in config.exclude_names_of for part in ("--exclude-names-of", other)]
     arguments = ["--backbone", "searched", "--genotype", str(found), "--dataset", config.dataset, *excluded]
+    if not presets.of_objects(config.dataset, config.size_px) and config.size_px != ModelConfig().size_px:
+        arguments += ["--size-px", str(config.size_px)]
     train = f"bnasface train {shlex.join(arguments)}"
     bits = " --activation-bits 1" if config.space == "onebit" else ""
+    one_bit, twin = (shlex.quote(f"{config.name}-{end}") for end in ("1bit", "twin"))
     lines = [
         f"Searched {run_dir} in {seconds / 60:.1f} minutes: {found}",
-        f"Look at it:    bnasface show genotype {found}",
+        f"Look at it:    bnasface show genotype {shlex.quote(str(found))}",
     ]
-    if config.binarizer != "none":
-        lines.append(f"Train it:      {train} --binarizer {config.binarizer}{bits} --name {config.name}-1bit")
-    lines.append(f"and its twin:  {train} --binarizer none --name {config.name}-twin")
+    if config.binarizer == "none":
+        return "\n".join([*lines, f"Train it:      {train} --binarizer none --name {twin}"])
+    lines.append(f"Train it:      {train} --binarizer {config.binarizer}{bits} --name {one_bit}")
+    lines.append(f"and its twin:  {train} --binarizer none --name {twin}")
     return "\n".join(lines)

@@ -35,10 +35,9 @@ def genotype(source: str, out: Path | None) -> None:
     from bnas_face import genotype as genotypes
     from bnas_face.report import cells
 
-    inside = Path(source) / "genotype.json"
-    path = inside if inside.is_file() and source not in genotypes.PUBLISHED else Path(source)
-    found = genotypes.load(path)
+    found = genotypes.load(source)
     click.echo(genotypes.as_text(found))
-    target = out or path.with_suffix(".svg")
+    path = Path(source)
+    target = out or (path / genotypes.FILE if path.is_dir() else path).with_suffix(".svg")
     files.write_text(target, cells.svg(found))
     click.echo(f"Drawn in {target}")

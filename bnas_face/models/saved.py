@@ -8,6 +8,7 @@ it is an unfinished run.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -144,10 +145,22 @@ def refuse_search(run_dir: Path) -> None:
     except BnasFaceError:
         return
     if isinstance(info, dict) and str(info.get("schema")).startswith(SEARCH_SCHEMA):
-        raise CheckpointError(
-            f"'{run_dir}' is a search and holds no trained network. Train what it found: bnasface train "
-            f"--backbone searched --genotype {run_dir / 'genotype.json'} --name {run_dir.name}-1bit."
-        )
+        raise CheckpointError(f"'{run_dir}' is a search and holds no trained network. {_after_search(run_dir, info)}.")
+
+
+def _after_search(run_dir: Path, info: dict[str, Any]) -> str:
+    """What to type to get a trained network."""
+    if not (run_dir / GENOTYPE).exists():
+        return f"It is not finished, either: bnasface search --resume {shlex.quote(run_dir.name)}"
+    binarizer = str(info.get("binarizer", "none"))
+    arguments = ["--genotype", str(run_dir / GENOTYPE), "--dataset", str(info.get("dataset", "demo"))]
+    for other in info.get("exclude_names_of") or ():
+        arguments += ["--exclude-names-of", str(other)]
+    arguments += ["--binarizer", binarizer]
+    if binarizer != "none" and info.get("space") == "onebit":
+        arguments += ["--activation-bits", "1"]
+    arguments += ["--name", f"{run_dir.name}-{'twin' if binarizer == 'none' else '1bit'}"]
+    return f"Train what it found: bnasface train --backbone searched {shlex.join(arguments)}"
 
 
 def model_config(run_dir: Path, info: dict[str, Any]) -> ModelConfig:

@@ -109,8 +109,8 @@ class Engine:
         loss = float(torch.stack(losses).double().mean())
         if not math.isfinite(loss):
             raise TrainingError(
-                f"The loss became {loss} in unit {unit} of the search (learning rate {lr:.3g}). The state before this "
-                "unit is kept. Search under a new name with a lower --lr."
+                f"The loss became {loss} in epoch {unit + 1} of the search (learning rate {lr:.3g}). What was saved "
+                "before it is kept. Search under a new name with a lower --lr."
             )
         return EpochLog(loss, len(self.data.training_labels) / (time.monotonic() - started))
 

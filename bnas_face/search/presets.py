@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -30,6 +30,19 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 FROZEN_SHARE = 0.3
 """15 of PC-DARTS' 50 epochs train weights only."""
 RANDOM_EPOCHS = 5
+OBJECTS_SHIFT_PX = 14
+"""Of 112: the 4 px of 32 that CIFAR-10 is shifted by everywhere."""
+_OF_SEARCHER: Mapping[str, tuple[str, ...]] = {
+    "ucb": ("bnas",),
+    "warmup_epochs": ("bnas",),
+    "repeats": ("bnas",),
+    "mixed_epochs": ("bnas",),
+    "temperature": ("bnas",),
+    "reduction": ("bnas",),
+    "epochs": ("pc_darts", "random"),
+    "frozen_epochs": ("pc_darts",),
+    "samples": ("random",),
+}
 _Value = TypeVar("_Value")
 
 
@@ -55,12 +68,22 @@ def resolve(config: SearchConfig) -> SearchConfig:
     - Optimizer: W1A1 Adam with learning rate 1e-3 and no decay; else SGD with 0.025 (PC-DARTS 0.1) and 5e-4.
 
     A resolved config resolves to itself.
+
+    Raises
+    ------
+    ConfigError
+        If all epochs of PC-DARTS are frozen, or C does not divide the channels.
     """
     of_pc_darts = config.searcher == "pc_darts"
     one_bit = config.space == "onebit" and config.binarizer != "none"
     epochs = _else(config.epochs, {"pc_darts": 50, "random": RANDOM_EPOCHS}.get(config.searcher))
     optimizer = ("adam" if one_bit else "sgd") if config.optimizer == "auto" else config.optimizer
     adam = optimizer == "adam"
+    if of_pc_darts and (config.frozen_epochs or 0) >= (epochs or 0):
+        raise ConfigError(
+            f"All {epochs} epochs of pc_darts would train weights only, since {config.frozen_epochs} are frozen: "
+            "nothing would be searched. Choose fewer --frozen-epochs or more --epochs."
+        )
     return replace(
         config,
         ucb=_else(config.ucb, 1.0 if config.space == "onebit" else 0.0),
@@ -76,6 +99,33 @@ def resolve(config: SearchConfig) -> SearchConfig:
 
 def _else(value: _Value | None, default: _Value) -> _Value:
     return default if value is None else value
+
+
+def of_objects(dataset: str, size_px: int) -> dict[str, Any]:
+    """What a set of objects asks for where nothing is typed: its shift, and images that are not enlarged.
+
+    Parameters
+    ----------
+    dataset : str
+    size_px : int
+        What the search would use else.
+
+    Returns
+    -------
+    dict
+        Fields of `SearchConfig`; empty for faces.
+    """
+    from bnas_face.data import datasets
+
+    name = dataset.partition(":")[0]
+    if name not in datasets.names() or (card := datasets.card(name)).kind != "objects":
+        return {}
+    return {"shift_px": OBJECTS_SHIFT_PX, "size_px": min(size_px, card.size_px or size_px)}
+
+
+def without_effect(searcher: str, given: Collection[str]) -> list[str]:
+    """Those of the `given` fields that this searcher does not read."""
+    return sorted(name for name in given if searcher not in _OF_SEARCHER.get(name, (searcher,)))
 
 
 def check_names(config: SearchConfig) -> None:

@@ -99,7 +99,40 @@ def test_what_to_type_next_fits_space_exclusions_and_full_precision():
     )
     assert "--binarizer xnor --activation-bits 1 --name s1-1bit" in text
     text = _summary(SearchConfig(name="s1", binarizer="none"), run_dir, 90.0)
-    assert "Train it" not in text and "--binarizer none --name s1-twin" in text
+    assert "Train it" in text and "1bit" not in text and "--binarizer none --name s1-twin" in text
+    assert "--size-px" not in text
+    text = _summary(SearchConfig(name="a b", size_px=112), Path("runs/a b"), 90.0)
+    assert "show genotype 'runs/a b/genotype.json'" in text
+    assert "--size-px 112 --binarizer xnor --name 'a b-1bit'" in text
+    assert "--size-px" not in _summary(SearchConfig(name="s1", dataset="cifar10", size_px=32), run_dir, 90.0)
+
+
+def test_objects_are_searched_at_their_size_and_shift_unless_typed(monkeypatch):
+    seen = []
+
+    def search(config, run_dir, **more):
+        seen.append((config.size_px, config.shift_px))
+        raise ConfigError("seen")
+
+    monkeypatch.setattr("bnas_face.search.loop.search", search)
+    invoke("search", "--dataset", "cifar10", "--preset", "quick", "--name", "x")
+    invoke("search", "--dataset", "cifar10:train", "--size-px", "48", "--shift-px", "2", "--name", "x")
+    invoke("search", "--dataset", "imagenet", "--name", "x")
+    invoke("search", "--dataset", "lfw", "--name", "x")
+    assert seen == [(32, 14), (48, 2), (64, 14), (64, 4)]
+
+
+def test_options_that_a_searcher_does_not_use_are_named(faces):
+    more = ("--searcher", "random", "--samples", "1", "--epochs", "2", "--no-reduction", "--ucb", "1")
+    done = invoke("search", *more, "--dataset", faces, "--name", "s1", "--cells", "3", "--channels", "2")
+    assert "Searcher random does not use --reduction, --ucb." in done.output.splitlines()
+    assert presets.without_effect("bnas", ["ucb", "lr", "epochs"]) == ["epochs"]
+
+
+def test_pc_darts_that_would_train_weights_only_is_refused():
+    with pytest.raises(ConfigError, match="nothing would be searched"):
+        presets.resolve(SearchConfig(name="x", searcher="pc_darts", epochs=3, frozen_epochs=3))
+    assert presets.resolve(SearchConfig(name="x", searcher="pc_darts", epochs=1)).frozen_epochs == 0
 
 
 @pytest.mark.parametrize(
@@ -192,7 +225,7 @@ def test_a_search_is_never_taken_for_a_training_run():
     genotypes.save(run_dir / "genotype.json", BNAS_XNOR_1)
     expected = (
         "'runs/s1' is a search and holds no trained network. Train what it found: bnasface train --backbone searched "
-        "--genotype runs/s1/genotype.json --name s1-1bit."
+        "--genotype runs/s1/genotype.json --dataset demo --binarizer xnor --name s1-1bit."
     )
     for arguments in (
         ("eval", "--protocol", "demo_lfw", "--model", "runs/s1"),
@@ -221,6 +254,9 @@ def test_a_training_run_is_never_taken_for_a_search():
 def test_show_prints_both_cells_and_draws_them_beside_the_file():
     Path("runs/s1").mkdir(parents=True)
     genotypes.save(Path("runs/s1/genotype.json"), BNAS_XNOR_1)
+    Path("runs/s2").mkdir()
+    with pytest.raises(FormatError, match="'runs/s2' holds no genotype\\.json\\. A search writes it when"):
+        genotypes.load("runs/s2")
     for source in ("runs/s1/genotype.json", "runs/s1"):
         Path("runs/s1/genotype.svg").unlink(missing_ok=True)
         shown = invoke("show", "genotype", source)
