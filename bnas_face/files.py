@@ -61,7 +61,7 @@ def write_json(target: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON.
+    """Read JSON. NaN and infinity, which `write_json` refuses, are refused here, too.
 
     Raises
     ------
@@ -69,15 +69,23 @@ def read_json(path: Path) -> Any:
         If the file is absent or damaged; names the file, line and column.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise FormatError(f"'{path}' does not exist.") from None
     except json.JSONDecodeError as error:
         raise FormatError(
             f"'{path}' is damaged JSON at line {error.lineno}, column {error.colno}: {error.msg}."
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"'{path}' cannot be read: {error}.") from None
+    except RecursionError:
+        raise FormatError(f"'{path}' is damaged JSON: it is nested too deeply.") from None
+    except OSError as error:
+        raise FormatError(f"'{path}' cannot be read: {error.strerror or error}.") from None
+    except ValueError as error:  # not UTF-8, a number of thousands of digits, NaN
+        raise FormatError(f"'{path}' cannot be read: {str(error).rstrip('.')}.") from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
 
 
 @contextmanager

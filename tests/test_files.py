@@ -71,3 +71,17 @@ def test_a_kill_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
         child.wait()
     time.sleep(0.01)
     assert target.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ("1" * 6000, "cannot be read: Exceeds the limit"),
+        ('{"seconds": NaN}', "cannot be read: NaN is no JSON number"),
+    ],
+)
+def test_hostile_json_is_one_clear_error(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(FormatError, match=message):
+        files.read_json(tmp_path / "a.json")
