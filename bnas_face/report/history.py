@@ -134,8 +134,7 @@ def counting_noise(origin: Mapping[str, Any], accuracy: float, k: int) -> float 
         return None
     error = math.sqrt(2 * accuracy * (1 - accuracy) / (n * repeats))  # type: ignore[operator]
     n_drawn = math.ceil(k / 2)
-    by_bound = _is_positive(ucb) and n_drawn > 1
-    return error if by_bound else error / (n_drawn * temperature)  # type: ignore[operator]
+    return error if _is_positive(ucb) else error / (n_drawn * temperature)  # type: ignore[operator]
 
 
 def _held_out(origin: Mapping[str, Any], config: Mapping[str, Any]) -> float | None:

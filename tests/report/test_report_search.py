@@ -80,7 +80,7 @@ def test_counting_noise_is_the_standard_error_of_a_difference_of_means() -> None
     origin = {"config": settings, "search_data": {"n_validation_images": 500, "n_pairs": 1000}}
     error = math.sqrt(2 * 0.3 * 0.7 / (500 * 3))
     assert history.counting_noise(origin, 0.3, 8) == pytest.approx(error)
-    assert history.counting_noise(origin, 0.3, 2) == pytest.approx(error / (1 * 0.5))
+    assert history.counting_noise(origin, 0.3, 2) == pytest.approx(error)
     settings["ucb"] = 0.0
     assert history.counting_noise(origin, 0.3, 7) == pytest.approx(error / (4 * 0.5))
     settings["fitness"] = "verification"
