@@ -265,8 +265,12 @@ def _device(config: SearchConfig) -> torch.device:
 
 
 def _weights_optimizer(config: SearchConfig, network: SearchNetwork) -> torch.optim.Optimizer:
-    parameters = list(network.weights().values())
-    decay = config.weight_decay or 0.0
+    """Shifts, slopes and PCNN's projections in the cells do not decay, as in training: 0 is not neutral for them."""
+    weights, decay = network.weights(), config.weight_decay or 0.0
+    spared = [name for name, value in weights.items() if name.startswith("cells.") and value.dim() == 1]
+    parameters: list[dict[str, Any]] = [{"params": [value for name, value in weights.items() if name not in spared]}]
+    if spared:
+        parameters.append({"params": [weights[name] for name in spared], "weight_decay": 0.0})
     if config.optimizer == "adam":
         return torch.optim.AdamW(parameters, lr=config.lr or 0.0, weight_decay=decay)
     return torch.optim.SGD(parameters, lr=config.lr or 0.0, momentum=config.momentum, weight_decay=decay)

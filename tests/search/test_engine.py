@@ -180,8 +180,22 @@ def test_a_loss_that_is_not_finite_names_unit_and_learning_rate():
     engine = make_engine()
     with torch.no_grad():
         engine.network.classifier.weight.fill_(math.inf)
-    with pytest.raises(TrainingError, match=r"became nan in unit 2 .*learning rate 0\.0\d+"):
+    with pytest.raises(TrainingError, match=r"became nan in epoch 3 .*learning rate 0\.0\d+"):
         engine.path_epoch(random_path(), 2)
+
+
+@pytest.mark.parametrize("more", [{"binarizer": "pcnn"}, {"space": "onebit", "binarizer": "react"}])
+def test_projections_shifts_and_slopes_do_not_decay(more):
+    engine = make_engine(weight_decay=0.5, **more)
+    engine.mixed_epoch(0, True)
+    decays = {id(p): group["weight_decay"] for group in engine.weights_optimizer.param_groups for p in group["params"]}
+    weights = engine.network.weights()
+    assert len(decays) == len(weights)
+    spared = {name for name, value in weights.items() if not decays[id(value)]}
+    assert spared and spared == {name for name in weights if name.startswith("cells.") and weights[name].dim() == 1}
+    engine.abandon("normal", 0, "skip_connect")
+    engine.load_tensors(engine.tensors())
+    assert sum(len(group["params"]) for group in engine.weights_optimizer.param_groups) == len(engine.network.weights())
 
 
 def test_reset_makes_fresh_weights_and_keeps_the_architecture():
