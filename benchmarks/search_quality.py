@@ -57,8 +57,12 @@ SETS: dict[str, dict[str, Any]] = {
 
 
 def jobs(chosen: argparse.Namespace) -> list[tuple[str, int]]:
-    """(variant, seed), seeds outermost, so that an interrupted study has as many of each."""
-    found = [(name, seed) for seed in range(chosen.seeds) for name in VARIANTS]
+    """(variant, seed), seeds outermost, so that an interrupted study has as many of each.
+
+    Space paper has no upper bound by default, so that the variant without it would be the same search again.
+    """
+    names = [name for name in VARIANTS if chosen.space == "onebit" or name != "bnas_no_ucb"]
+    found = [(name, seed) for seed in range(chosen.seeds) for name in names]
     return found + [("random", seed) for seed in range(chosen.seeds, chosen.random_seeds)]
 
 
