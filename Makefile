@@ -10,7 +10,7 @@ INPUTS := setup.cfg pyproject.toml constraints.txt
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
 
-demo: $(VENV)/.demo  ## train, evaluate and report on rendered faces (no data needed, about 6 minutes on 2 cores)
+demo: $(VENV)/.demo  ## search, train, evaluate and report on rendered faces (no data needed, about 6 minutes on 2 cores)
 	$(BIN)/bnasface demo
 
 test: $(VENV)/.test  ## run the tests

@@ -45,7 +45,7 @@ SETS: dict[str, dict[str, Any]] = {
         "search": {"dataset": "demo:600x10@64", "max_images": 400, "size_px": 64},
         "train": {"dataset": "demo:300x10@64", "scale": 30.0, "margin": 0.25, "epochs": 3},
         "model": {"size_px": 64, "embedding_dim": 128},
-        "protocols": ("demo_lfw", "demo_agedb"),
+        "protocols": ("demo_lfw",),
     },
     "cifar10": {
         "search": {"dataset": "cifar10:train", "max_images": 600, "size_px": 32},
