@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bnas_face import tables
-from bnas_face.config import ModelConfig, SearchConfig
+from bnas_face.config import OBJECTS_SHIFT_PX, ModelConfig, SearchConfig
 from bnas_face.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bnas_face.models.binarizers._base import Binarizer
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # Every number of the paper's search is a default already.
@@ -30,8 +33,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 FROZEN_SHARE = 0.3
 """15 of PC-DARTS' 50 epochs train weights only."""
 RANDOM_EPOCHS = 5
-OBJECTS_SHIFT_PX = 14
-"""Of 112: the 4 px of 32 that CIFAR-10 is shifted by everywhere."""
 _OF_SEARCHER: Mapping[str, tuple[str, ...]] = {
     "ucb": ("bnas",),
     "warmup_epochs": ("bnas",),
@@ -141,6 +142,28 @@ def check_names(config: SearchConfig) -> None:
     tables.check_known("binarizer", config.binarizer, tables.names("bnas_face.models.binarizers"))
 
 
+def binarizer(config: SearchConfig) -> Binarizer:
+    """What makes the convolutions of the search network, for inputs of the space's bits.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot have such inputs.
+    """
+    from bnas_face import models
+
+    model = ModelConfig(binarizer=config.binarizer, activation_bits=_activation_bits(config))
+    found: Binarizer = tables.load(models.BINARIZERS, "binarizer", config.binarizer).build(model)
+    return found
+
+
+def _activation_bits(config: SearchConfig) -> int:
+    from bnas_face import models
+
+    bits: int = models.space(config.space).ACTIVATION_BITS
+    return 32 if config.binarizer == "none" else bits
+
+
 def check_binarizer(config: SearchConfig) -> None:
     """Tell a binarizer that cannot have the inputs of the space's convolutions before anything is decoded.
 
@@ -149,15 +172,11 @@ def check_binarizer(config: SearchConfig) -> None:
     ConfigError
         If it is so: react in space paper, whose inputs are floats.
     """
-    from bnas_face import models
-
-    bits = models.space(config.space).ACTIVATION_BITS if config.binarizer != "none" else 32
     try:
-        tables.load(models.BINARIZERS, "binarizer", config.binarizer).build(
-            ModelConfig(binarizer=config.binarizer, activation_bits=bits)
-        )
+        binarizer(config)
     except ConfigError as error:
         raise ConfigError(
             f"Binarizer '{config.binarizer}' does not go with space '{config.space}', whose convolutions have "
-            f"{bits}-bit inputs. Choose the other --space (paper: 32, onebit: 1), or --binarizer xnor."
+            f"{_activation_bits(config)}-bit inputs. Choose the other --space (paper: 32, onebit: 1), or "
+            "--binarizer xnor."
         ) from error

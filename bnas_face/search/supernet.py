@@ -30,14 +30,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnas_face import models, tables
-from bnas_face.config import ModelConfig, SearchConfig
+from bnas_face import models
+from bnas_face.config import SearchConfig
 from bnas_face.genotype import CELLS, EDGES, N_INPUTS, N_NODES, OPERATIONS
 from bnas_face.models import cells
 from bnas_face.models.binarizers._base import Binarizer
 from bnas_face.models.spaces._base import Begun, Space
+from bnas_face.search import presets
 
-SPACES = "bnas_face.models.spaces"
 NONE = "none"
 SHARED = ("max_pool_3x3", "avg_pool_3x3")
 """Operations without parameters or statistics: edges of one source and one stride have the same output."""
@@ -267,8 +267,8 @@ class SearchNetwork(nn.Module):
 
     def __init__(self, config: SearchConfig, n_outputs: int, task: str) -> None:
         super().__init__()
-        space: Space = cast(Space, tables.load(SPACES, "search space", config.space))
-        binarizer = _binarizer(config, space)
+        space: Space = cast(Space, models.space(config.space))
+        binarizer = presets.binarizer(config)
         self.edge_normalisation = config.edge_normalisation
         self.stem = cells.stem(task, config.size_px, config.channels, search_norm)
         plans = cells.plan(task, config.cells, config.channels, self.stem)
@@ -359,10 +359,3 @@ class SearchNetwork(nn.Module):
 
 def _without(values: Tensor, position: int) -> Tensor:
     return torch.cat([values[:position], values[position + 1 :]])
-
-
-def _binarizer(config: SearchConfig, space: Space) -> Binarizer:
-    bits = 32 if config.binarizer == "none" else space.ACTIVATION_BITS
-    model = ModelConfig(binarizer=config.binarizer, activation_bits=bits)
-    binarizer: Binarizer = tables.load(models.BINARIZERS, "binarizer", config.binarizer).build(model)
-    return binarizer

@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from bnas_face import tables
+from bnas_face.config import OBJECTS_SHIFT_PX
 from bnas_face.errors import ConfigError
 
 _EVALUATION: Mapping[str, Any] = {
@@ -57,7 +58,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 ONE_BIT: Mapping[str, Any] = {"optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0}
 """Takes the place of SGD in a preset where activations are 1-bit."""
 
-OBJECTS: Mapping[str, Any] = {"task": "classification", "head": "cross_entropy", "shift_px": 14}
+OBJECTS: Mapping[str, Any] = {"task": "classification", "head": "cross_entropy", "shift_px": OBJECTS_SHIFT_PX}
 """What a set of objects asks for; 14 px of 112 are the 4 px of 32 that CIFAR-10 is shifted by everywhere."""
 
 

@@ -196,7 +196,7 @@ def test_nothing_depends_on_earlier_batches():
 
 @pytest.mark.parametrize("task", ["classification", "embedding"])
 @pytest.mark.parametrize("binarizer", tables.names(models.BINARIZERS))
-@pytest.mark.parametrize("space", tables.names(supernet.SPACES))
+@pytest.mark.parametrize("space", tables.names(models.SPACES))
 def test_every_space_and_binarizer_learns_in_either_task(space, binarizer, task):
     if (space, binarizer) == ("paper", "react"):
         with pytest.raises(ConfigError, match="'react' needs 1-bit activations"):
