@@ -2,6 +2,8 @@
 
 Run: ``python benchmarks/search_quality.py --set demo --out runs/quality_demo [--seeds 3] [--random-seeds 5]``. Every
 (searcher, seed) searches, its network is trained with the same settings, and all are tested on the same protocols.
+``bnas_steady`` measures its paths on more held-out images and thrice as often; ``one_random_cell`` trains the cells
+of one random search with every seed, which tells how much of the difference between networks is training alone.
 Interrupted, the same command goes on; ``--workers 2 --threads 1`` runs two side by side. Searches are small, so that
 the study fits an hour or two of two cores: the schedule of the preset ``quick`` (19 single-path and 8 mixed epochs, one
 sample of every candidate a round), PC-DARTS 20 epochs, networks of 4 cells and 8 channels, few images.
@@ -32,12 +34,17 @@ from bnas_face.config import ModelConfig, SearchConfig, TrainConfig
 from bnas_face.metrics import paired
 from bnas_face.search import presets
 
+ONE_CELL = "one_random_cell"
+"""The random cell of seed 0 trained with every seed: how far networks differ that have the same cells."""
+STEADY = "bnas_steady"
 VARIANTS: dict[str, dict[str, Any]] = {
     "bnas": {"searcher": "bnas"},
     "bnas_no_ucb": {"searcher": "bnas", "ucb": 0.0},
     "bnas_no_reduction": {"searcher": "bnas", "reduction": False},
     "pc_darts": {"searcher": "pc_darts", "epochs": 20},
+    STEADY: {"searcher": "bnas", "max_images": 1200, "repeats": 3, "warmup_epochs": 2},
     "random": {"searcher": "random", "samples": 1},
+    ONE_CELL: {},
 }
 SETS: dict[str, dict[str, Any]] = {
     # what is searched on, what is trained on, and the protocols
@@ -62,8 +69,17 @@ def jobs(chosen: argparse.Namespace) -> list[tuple[str, int]]:
     Space paper has no upper bound by default, so that the variant without it would be the same search again.
     """
     names = [name for name in VARIANTS if chosen.space == "onebit" or name != "bnas_no_ucb"]
-    found = [(name, seed) for seed in range(chosen.seeds) for name in names]
-    return found + [("random", seed) for seed in range(chosen.seeds, chosen.random_seeds)]
+    found = [(name, seed) for seed in range(chosen.seeds) for name in names if name not in (STEADY, ONE_CELL)]
+    found += [("random", seed) for seed in range(chosen.seeds, chosen.random_seeds)]
+    # Seed 0 of these cells is random's own.
+    found += [(ONE_CELL, seed) for seed in range(1, chosen.random_seeds + 1)]
+    return found + [(STEADY, seed) for seed in range(chosen.seeds)]
+
+
+def search_of(job: tuple[str, int]) -> tuple[str, int]:
+    """The search that a network's cells come from."""
+    variant, seed = job
+    return ("random", 0) if variant == ONE_CELL else (variant, seed)
 
 
 def search_settings(variant: str, seed: int, chosen: argparse.Namespace) -> SearchConfig:
@@ -112,12 +128,15 @@ def run(job: tuple[str, int], chosen: argparse.Namespace) -> str:
     from bnas_face.train.loop import train
 
     variant, seed = job
+    searched, search_seed = search_of(job)
     torch.set_num_threads(chosen.threads)
-    run_dir, search_dir = chosen.out / f"{variant}_{seed}", chosen.out / f"search_{variant}_{seed}"
+    run_dir, search_dir = chosen.out / f"{variant}_{seed}", chosen.out / f"search_{searched}_{search_seed}"
     chosen.out.mkdir(parents=True, exist_ok=True)
     with (chosen.out / f"{variant}_{seed}.log").open("a") as log, redirect_stdout(log), redirect_stderr(log):
         if not (search_dir / "genotype.json").exists():
-            search(search_settings(variant, seed, chosen), search_dir, resume=(search_dir / "config.json").exists())
+            search(
+                search_settings(searched, search_seed, chosen), search_dir, resume=(search_dir / "config.json").exists()
+            )
         if not (run_dir / "weights.safetensors").exists():
             found = genotype.load(search_dir / "genotype.json")
             config = train_settings(variant, seed, chosen, found)

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from bnas_face import tables
 from bnas_face.errors import ProtocolError
@@ -43,6 +43,7 @@ class ProtocolCard:
         In (0, 1).
     """
 
+    kind: ClassVar[str] = "pairs"
     name: str
     title: str
     version: int
@@ -80,6 +81,7 @@ class ObjectCard:
         Expected counts; a set that holds others is refused.
     """
 
+    kind: ClassVar[str] = "objects"
     name: str
     title: str
     version: int

@@ -5,27 +5,22 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bnas_face import files, machine
 from bnas_face.config import RUNS
 from bnas_face.errors import BnasFaceError, ConfigError, DatasetError
-from bnas_face.evaluate import conventions, objects, output, protocol, results, twins
-from bnas_face.evaluate.cards import ObjectCard
+from bnas_face.evaluate import conventions, kinds, output, protocol, results, twins
 from bnas_face.evaluate.embed import Embedder, Embeddings, embed_images, open_embedder
-from bnas_face.evaluate.objects import MeasuredObjects, ObjectProtocol
-from bnas_face.evaluate.protocol import Protocol
-from bnas_face.evaluate.results import Measured
-from bnas_face.evaluate.score import pair_scores
+from bnas_face.evaluate.kinds._base import AnyMeasured, AnyProtocol, How
 
 PACKAGES = ("numpy", "scipy", "pandas", "opencv-python-headless", "torch", "torchvision", "onnxruntime")
 N_MODELS_IN_NAME = 3
+N_FAILED_SHOWN = 24
 Progress = Callable[[str, int, int], None]
-AnyProtocol = Protocol | ObjectProtocol
 
 
 def evaluate(
@@ -93,44 +88,91 @@ def evaluate(
     MetricError
         If a model compared too few pairs for any number.
     """
+    plan = prepare(
+        models,
+        protocols,
+        convention,
+        twin=twin,
+        onnx_mean=onnx_mean,
+        onnx_std=onnx_std,
+        onnx_colour_order=onnx_colour_order,
+    )
+    output.check_writable(out)
+    how = How(convention=plan.convention, n_replicates=n_replicates, seed=seed)
+    result, measured = measure(plan, how, batch_size=batch_size, command=command, progress=progress)
+    output.write(out, result, measured, images=images)
+    return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything opened and found to fit together; nothing is embedded yet.
+
+    Attributes
+    ----------
+    models : list of dict
+        Entries of ``models``, with their twins.
+    embedders : list of Embedder
+        In the same order.
+    protocols : list of protocols
+    fitting : mapping of model id to list of protocols
+        On what each model is evaluated.
+    convention : Convention
+    notes : list of str
+        Why a model got no twin, where that needs saying.
+    """
+
+    models: list[dict[str, Any]]
+    embedders: list[Embedder]
+    protocols: list[AnyProtocol]
+    fitting: Mapping[str, list[AnyProtocol]]
+    convention: conventions.Convention
+    notes: list[str]
+
+
+def prepare(
+    models: Sequence[str], protocols: Sequence[str], convention: str, *, twin: Sequence[str] = (), **onnx: Any
+) -> Plan:
+    """Open models and protocols and match them; parameters and errors as in `evaluate`, nothing is written."""
     chosen = conventions.get(convention)
-    opened = [protocol.load(name) for name in _distinct(protocols, "protocol")]
-    embedders = [
-        open_embedder(spec, onnx_mean=onnx_mean, onnx_std=onnx_std, onnx_colour_order=onnx_colour_order)
-        for spec in _distinct(models, "model", _place)
-    ]
+    opened: list[AnyProtocol] = [protocol.load(name) for name in _distinct(protocols, "protocol")]
+    embedders = [open_embedder(spec, **onnx) for spec in _distinct(models, "model", _place)]
     entries = _with_unique_ids([dict(embedder.info) for embedder in embedders])
     twin_of, notes = twins.find(entries, twin)
-    fitting = _fitting({entry["id"]: one for entry, one in zip(entries, embedders, strict=True)}, opened)
-    _check_twins(twin_of, {entry["id"]: one.task for entry, one in zip(entries, embedders, strict=True)})
-    output.check_writable(out)
-    measured: list[Measured | MeasuredObjects] = []
-    for entry, embedder in zip(entries, embedders, strict=True):
+    by_id = {entry["id"]: one for entry, one in zip(entries, embedders, strict=True)}
+    fitting = _fitting(by_id, opened)
+    _check_twins(twin_of, {name: one.task for name, one in by_id.items()})
+    for entry in entries:
         entry["twin"] = twin_of.get(entry["id"])
-        for one in fitting[entry["id"]]:
-            found: Measured | MeasuredObjects
+    return Plan(models=entries, embedders=embedders, protocols=opened, fitting=fitting, convention=chosen, notes=notes)
+
+
+def measure(
+    plan: Plan, how: How, *, batch_size: int = 64, command: str = "", progress: Progress | None = None
+) -> tuple[dict[str, Any], list[AnyMeasured]]:
+    """Embed, score and count; what `evaluate` writes, as the content of ``result.json`` and what lies behind it."""
+    measured: list[AnyMeasured] = []
+    for entry, embedder in zip(plan.models, plan.embedders, strict=True):
+        for one in plan.fitting[entry["id"]]:
+            kind = kinds.of(one)
             embeddings = _embeddings(entry["id"], embedder, one, batch_size, progress)
-            if isinstance(one, ObjectProtocol):
-                found = _recognised(entry["id"], embedder, one, embeddings)
-            else:
-                found = _verified(entry["id"], one, embeddings, chosen, n_replicates=n_replicates, seed=seed)
+            found = kind.measure(entry["id"], embedder, one, embeddings, how)
             found.entry.update(_about(embeddings))
             measured.append(found)
     result = {
         "schema": results.SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
-        "seed": seed,
+        "seed": how.seed,
         "versions": machine.versions(PACKAGES),
         "environment": _environment(),
-        "models": entries,
-        "protocols": [_protocol_entry(one) for one in opened],
+        "models": plan.models,
+        "protocols": [kinds.of(one).protocol_entry(one) for one in plan.protocols],
         "results": [one.entry for one in measured],
-        "comparisons": _comparisons(measured, twin_of, n_replicates, seed),
-        "notes": notes,
+        "comparisons": _comparisons(measured, {entry["id"]: entry["twin"] for entry in plan.models}, how),
+        "notes": plan.notes,
     }
-    output.write(out, result, measured, images=images)
-    return result
+    return result, measured
 
 
 def models_or_runs(models: Sequence[str], protocols: Sequence[str], convention: str) -> list[str]:
@@ -145,7 +187,7 @@ def models_or_runs(models: Sequence[str], protocols: Sequence[str], convention: 
     """
     conventions.get(convention)
     cards = [protocol.card(name) for name in protocols]
-    return list(models) or runs({objects.TASK if isinstance(card, ObjectCard) else "embedding" for card in cards})
+    return list(models) or runs({kinds.load(card.kind).TASK for card in cards})
 
 
 def runs(tasks: Collection[str] = ("embedding", "classification")) -> list[str]:
@@ -207,12 +249,11 @@ def _fitting(models: Mapping[str, Embedder], protocols: Sequence[AnyProtocol]) -
     """The protocols each model is evaluated on; every model and every protocol must find its like."""
     found: dict[str, list[AnyProtocol]] = {}
     for name, model in models.items():
-        found[name] = [one for one in protocols if isinstance(one, ObjectProtocol) != model.flip]
+        found[name] = [one for one in protocols if model.task == kinds.of(one).TASK]
         if not found[name]:
             raise ConfigError(_misfit(name, model, protocols[0]))
         for one in found[name]:
-            if isinstance(one, ObjectProtocol):
-                objects.columns_of(name, model.class_names, one)  # told before anything is embedded
+            kinds.of(one).check(name, model, one)  # told before anything is embedded
     for one in protocols:
         if not any(one is other for fitting in found.values() for other in fitting):
             name = next(iter(models))
@@ -249,24 +290,10 @@ def _embeddings(
     return embed_images(
         embedder,
         one.images,
-        ids=one.images.image_ids if isinstance(one, ObjectProtocol) else one.used_ids,
+        ids=kinds.of(one).image_ids(one),
         batch_size=batch_size,
         progress=None if progress is None else lambda done, total: progress(what, done, total),
     )
-
-
-def _verified(
-    model: str, one: Protocol, embeddings: Embeddings, convention: conventions.Convention, **bootstrap: int
-) -> Measured:
-    rows = [np.searchsorted(one.used, side) for side in (one.reference, one.probe)]
-    scores = pair_scores(embeddings.values, embeddings.failed, rows[0], rows[1], single=convention.single)
-    return results.measure(model, one, scores, convention, **bootstrap)
-
-
-def _recognised(model: str, embedder: Embedder, one: ObjectProtocol, embeddings: Embeddings) -> MeasuredObjects:
-    """The logits of an image are kept at unit length, which changes no order among them."""
-    columns = objects.columns_of(model, embedder.class_names, one)
-    return objects.measure(model, one, embeddings.values[:, columns], embeddings.failed)
 
 
 def _about(embeddings: Embeddings) -> dict[str, Any]:
@@ -274,13 +301,9 @@ def _about(embeddings: Embeddings) -> dict[str, Any]:
     return {
         "n_images": len(embeddings.image_ids),
         "n_images_failed": int(embeddings.failed.sum()),
-        "failed_images": dict(sorted(embeddings.reasons.items())[: output.N_FAILURES]),
+        "failed_images": dict(sorted(embeddings.reasons.items())[:N_FAILED_SHOWN]),
         "n_images_from_cache": embeddings.n_from_cache,
     }
-
-
-def _protocol_entry(one: AnyProtocol) -> dict[str, Any]:
-    return objects.protocol_entry(one) if isinstance(one, ObjectProtocol) else results.protocol_entry(one)
 
 
 def _with_unique_ids(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -292,17 +315,13 @@ def _with_unique_ids(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return entries
 
 
-def _comparisons(
-    measured: Sequence[Measured | MeasuredObjects], twin_of: Mapping[str, str], n_replicates: int, seed: int
-) -> list[dict[str, Any]]:
+def _comparisons(measured: Sequence[AnyMeasured], twin_of: Mapping[str, str | None], how: How) -> list[dict[str, Any]]:
     by_key = {(one.model, one.protocol.card.name): one for one in measured}
     found = []
     for (model, name), one in by_key.items():
-        other = by_key[twin_of[model], name] if model in twin_of else None
-        if isinstance(one, Measured) and isinstance(other, Measured):
-            found.append(results.compare(one, other, n_replicates=n_replicates, seed=seed))
-        elif isinstance(one, MeasuredObjects) and isinstance(other, MeasuredObjects):
-            found.append(objects.compare(one, other, n_replicates=n_replicates, seed=seed))
+        other = by_key.get((twin_of[model] or "", name))
+        if other is not None:
+            found.append(kinds.of(one).compare(one, other, how))
     return results.with_holm(found)
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from bnas_face.data.images import FaceImages
@@ -227,20 +226,3 @@ def protocol_entry(protocol: ObjectProtocol) -> dict[str, Any]:
         "n_images_used": len(images),
         "metadata_columns": [],
     }
-
-
-def image_table(measured: MeasuredObjects) -> pd.DataFrame:
-    """Every tested image with its class, the predicted one and the rank of its own; empty cells where it failed."""
-    images = measured.protocol.images
-    names = np.array([*images.identity_names, ""], dtype=object)
-    return pd.DataFrame(
-        {
-            "protocol": measured.protocol.card.name,
-            "image_id": images.image_ids,
-            "class": names[images.labels],
-            "model": measured.model,
-            "predicted": names[measured.predicted],
-            "rank": ["" if rank == 0 else str(rank) for rank in measured.rank.tolist()],
-            "is_correct": measured.is_right().astype(np.int64),
-        }
-    )

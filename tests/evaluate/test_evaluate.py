@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from bnas_face.cli.eval import command
 from bnas_face.errors import BnasFaceError, ConfigError, DatasetError, MetricError
 from bnas_face.evaluate import evaluate, output
+from bnas_face.evaluate.kinds.pairs import N_FAILURES
 
 SUMMARY_HEADER = (
     "model,protocol,convention,weight_bits,activation_bits,n_parameters,file_bytes,n_pairs,"
@@ -118,7 +119,7 @@ def test_twins_are_found_by_their_settings(world: World) -> None:
 def test_failures_are_wrong_decisions_hardest_first_with_their_images(world: World) -> None:
     [entry] = run("coarse")["results"]
     pairs = pd.read_csv("out/pairs.csv")
-    assert 0 < len(entry["failures"]) <= output.N_FAILURES
+    assert 0 < len(entry["failures"]) <= N_FAILURES
     margins = [abs(failure["score"] - failure["threshold"]) for failure in entry["failures"]]
     assert margins == sorted(margins, reverse=True)
     wrong = pairs[pairs["is_correct"] == 0].set_index(["reference_id", "probe_id"])
@@ -133,7 +134,7 @@ def test_thumbnails_show_the_image_in_its_own_colours(world: World) -> None:
     pixels[...] = (250, 10, 10)  # red
     opened = world.protocols["small"]
     red = small_protocol.images(read=small_protocol.Pixels(pixels))
-    name = output._Thumbnails(Path("out")).name(type(opened)(**{**vars_of(opened), "images": red}), 3)
+    name = output.Thumbnails(Path("out")).name(type(opened)(**{**vars_of(opened), "images": red}), 3)
     assert name == "images/small-000003.jpg"
     blue, _, first = cv2.imread("out/images/small-000003.jpg")[4, 4]
     assert first > 200 > 60 > blue
@@ -250,7 +251,7 @@ def test_an_error_while_writing_leaves_the_files_of_an_earlier_report_as_they_we
     names = ("result.json", "summary.csv", "pairs.csv")
     run("fine")
     before = [Path("out", name).read_bytes() for name in names]
-    monkeypatch.setattr(output, "summary_table", lambda result: (_ for _ in ()).throw(OSError(28, "disk full")))
+    monkeypatch.setattr(output, "summary_table", lambda result, measured: (_ for _ in ()).throw(OSError(28, "disk full")))
     with pytest.raises(BnasFaceError, match="disk full"):
         run("coarse")
     assert [Path("out", name).read_bytes() for name in names] == before
