@@ -19,6 +19,12 @@ def normalised_name(name: str) -> str:
     return "".join(character for character in decomposed if character.isalpha())
 
 
+def has_names(images: FaceImages) -> bool:
+    """Whether the identities have names that tell people apart: ``"0000045"`` and ``"person_17"`` do not."""
+    found = {normalised_name(name) for name in images.identity_names} - {""}
+    return 2 * len(found) >= max(images.n_identities, 1)
+
+
 def shared_names(images: FaceImages, other: FaceImages) -> tuple[str, ...]:
     """Normalised names that both sets have, sorted."""
     ours = {normalised_name(name) for name in images.identity_names}
@@ -35,7 +41,7 @@ def exclude_names_of(images: FaceImages, other: FaceImages) -> FaceImages:
         If either set has no names of people (a ``.bin``, CASIA's numbers), or nobody is left.
     """
     for unnamed in (images, other):
-        if not any(normalised_name(name) for name in unnamed.identity_names):
+        if not has_names(unnamed):
             raise DatasetError(
                 f"Dataset '{unnamed.name}' carries no names of people, so who '{images.name}' and '{other.name}' share "
                 "cannot be told by name. Leave out --exclude-names-of and say so beside the result."

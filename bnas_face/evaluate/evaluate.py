@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from bnas_face import files, machine
 from bnas_face.config import RUNS
 from bnas_face.errors import BnasFaceError, ConfigError, DatasetError
-from bnas_face.evaluate import conventions, kinds, output, protocol, results, twins
+from bnas_face.evaluate import breakdown, conventions, kinds, output, protocol, results, twins
 from bnas_face.evaluate.embed import Embedder, Embeddings, embed_images, open_embedder
 from bnas_face.evaluate.kinds._base import AnyMeasured, AnyProtocol, How
 
@@ -153,10 +153,11 @@ def measure(
     """Embed, score and count; what `evaluate` writes, as the content of ``result.json`` and what lies behind it."""
     measured: list[AnyMeasured] = []
     for entry, embedder in zip(plan.models, plan.embedders, strict=True):
+        of_model = replace(how, people=breakdown.people_of(entry["training"]))
         for one in plan.fitting[entry["id"]]:
             kind = kinds.of(one)
             embeddings = _embeddings(entry["id"], embedder, one, batch_size, progress)
-            found = kind.measure(entry["id"], embedder, one, embeddings, how)
+            found = kind.measure(entry["id"], embedder, one, embeddings, of_model)
             found.entry.update(_about(embeddings))
             measured.append(found)
     result = {

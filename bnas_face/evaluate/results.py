@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bnas_face.errors import MetricError
+from bnas_face.evaluate import breakdown, entries
 from bnas_face.evaluate.conventions import Convention, Verdicts, decide
 from bnas_face.evaluate.protocol import Protocol
 from bnas_face.metrics import distributions, paired, rates, uncertainty
@@ -17,6 +18,8 @@ from bnas_face.metrics import distributions, paired, rates, uncertainty
 SCHEMA = "bnas_face.result/1"
 N_REPLICATES = 1000
 CURVE_POINTS = 400
+BAND_POINTS = 31
+NOBODY_KNOWN = breakdown.People(names=frozenset(), reason="what the model was trained on is not known")
 HISTOGRAM_BINS = 80
 
 
@@ -31,6 +34,9 @@ class Measured:
     scores : ndarray of float64, shape (n_pairs,)
         NaN where a pair was not compared.
     verdicts : Verdicts
+    convention : Convention
+    replicates : Replicates
+        Of the bootstrap, `tar` at the targets that the data support.
     entry : dict
         Numbers as plain Python values; undefined ones are None with a reason beside them.
     """
@@ -39,6 +45,8 @@ class Measured:
     protocol: Protocol
     scores: NDArray[np.float64]
     verdicts: Verdicts
+    convention: Convention
+    replicates: uncertainty.Replicates
     entry: dict[str, Any]
 
 
@@ -50,6 +58,7 @@ def measure(
     *,
     n_replicates: int = N_REPLICATES,
     seed: int = 0,
+    people: breakdown.People | None = None,
 ) -> Measured:
     """Every number of one model on one protocol, each with its interval.
 
@@ -62,6 +71,8 @@ def measure(
     convention : Convention
     n_replicates, seed : int
         Of the subject-cluster bootstrap.
+    people : People, optional
+        Whom the model was trained on.
 
     Raises
     ------
@@ -77,9 +88,11 @@ def measure(
         raise MetricError(f"Model '{model}' on protocol '{protocol.card.name}': {error}") from None
     targets = tuple(t for t in protocol.card.fmr_targets if t >= 1 / curve.n_impostor)
     reference, probe = protocol.subjects()
-    replicates = uncertainty.bootstrap(
-        scores[compared], genuine, reference[compared], probe[compared], targets, n_replicates, seed
+    grid = band_grid(curve.n_impostor)
+    drawn = uncertainty.bootstrap(
+        scores[compared], genuine, reference[compared], probe[compared], (*targets, *grid), n_replicates, seed
     )
+    replicates = replace(drawn, tar=drawn.tar[:, : len(targets)])
     eer = rates.eer_of(curve)
     keep = rates.reduce_curve(curve, CURVE_POINTS)
     edges, genuine_counts, impostor_counts = distributions.histogram(scores[compared], genuine, HISTOGRAM_BINS)
@@ -93,14 +106,14 @@ def measure(
         "n_genuine": int(np.count_nonzero(tested_genuine)),
         "n_impostor": int(np.count_nonzero(~tested_genuine)),
         "n_failed": int(np.count_nonzero(~verdicts.completed)),
-        "accuracy": _accuracy(verdicts),
-        "auc": {"value": rates.auc(scores[compared], genuine), **_interval(replicates.auc)},
+        "accuracy": entries.accuracy(verdicts),
+        "auc": {"value": rates.auc_of(curve), **entries.interval(replicates.auc)},
         "eer": {
             "value": eer.value,
             "low": eer.low,
             "high": eer.high,
             "threshold": eer.threshold,
-            **_interval(replicates.eer),
+            **entries.interval(replicates.eer),
         },
         "tar_at_fmr": [_tar(curve, target, targets, replicates.tar) for target in protocol.card.fmr_targets],
         "d_prime": _or_reason(lambda: distributions.d_prime(scores[compared], genuine)),
@@ -109,14 +122,25 @@ def measure(
             "fmr": curve.fmr[keep].tolist(),
             "fnmr": curve.fnmr[keep].tolist(),
         },
+        "band": _band(grid, drawn.tar[:, len(targets) :]),
         "histogram": {
             "edges": edges.tolist(),
             "genuine": genuine_counts.tolist(),
             "impostor": impostor_counts.tolist(),
         },
+        "slices": breakdown.by_slice(protocol, scores, verdicts.tested, verdicts.fold_threshold, convention),
+        **breakdown.without_overlap(protocol, scores, people or NOBODY_KNOWN, convention),
         "failures": [],
     }
-    return Measured(model=model, protocol=protocol, scores=scores, verdicts=verdicts, entry=entry)
+    return Measured(
+        model=model,
+        protocol=protocol,
+        scores=scores,
+        verdicts=verdicts,
+        convention=convention,
+        replicates=replicates,
+        entry=entry,
+    )
 
 
 def compare(first: Measured, twin: Measured, *, n_replicates: int = N_REPLICATES, seed: int = 0) -> dict[str, Any]:
@@ -133,21 +157,43 @@ def compare(first: Measured, twin: Measured, *, n_replicates: int = N_REPLICATES
     correct, other = first.verdicts.is_correct, twin.verdicts.is_correct
     replicates = paired.difference_replicates(correct, other, reference, probe, n_replicates, seed)
     n_only_first, n_only_twin = paired.discordant(correct, other)
-    interval = _interval(replicates)
-    if interval["ci_low"] is not None:
-        interval["ci_method"] = f"paired {interval['ci_method']}"
     return {
         "protocol": first.protocol.card.name,
         "model": first.model,
         "twin": twin.model,
         "difference": first.entry["accuracy"]["value"] - twin.entry["accuracy"]["value"],
-        **interval,
+        **entries.paired_interval(replicates),
         "p_value": paired.mcnemar(correct, other),
         "p_method": "exact McNemar, two-sided",
         "n_only_model_correct": n_only_first,
         "n_only_twin_correct": n_only_twin,
         "smallest_gap": paired.smallest_gap(n_only_first + n_only_twin, len(tested)),
         "smallest_gap_method": f"exact McNemar, p < {paired.ALPHA:g} before correction, as many discordant pairs",
+        "transfer": breakdown.transfer(first, twin),
+        **_other_differences(first, twin),
+    }
+
+
+def _other_differences(first: Measured, twin: Measured) -> dict[str, Any]:
+    """Differences in AUC and TAR; the same seed drew the same subjects for both, so replicates pair up one by one."""
+    if not np.array_equal(first.verdicts.completed, twin.verdicts.completed):
+        return {"auc_difference": None, "tar_difference": []}  # other pairs, other subjects: the draws do not pair up
+    own, other = first.replicates, twin.replicates
+    tars = zip(first.entry["tar_at_fmr"], twin.entry["tar_at_fmr"], strict=True)
+    both = [(a, b) for a, b in tars if a["refused"] is None]
+    return {
+        "auc_difference": {
+            "value": first.entry["auc"]["value"] - twin.entry["auc"]["value"],
+            **entries.paired_interval(own.auc - other.auc),
+        },
+        "tar_difference": [
+            {
+                "fmr_target": a["fmr_target"],
+                "value": a["tar"] - b["tar"],
+                **entries.paired_interval(own.tar[:, column] - other.tar[:, column]),
+            }
+            for column, (a, b) in enumerate(both)
+        ],
     }
 
 
@@ -181,24 +227,6 @@ def protocol_entry(protocol: Protocol) -> dict[str, Any]:
     }
 
 
-def _accuracy(verdicts: Verdicts) -> dict[str, Any]:
-    measured = verdicts.accuracy
-    low, high = uncertainty.wilson(measured.n_correct, measured.n_pairs)
-    one_fold = None if measured.std is not None else "one tested fold has no spread"
-    return {
-        "value": measured.value,
-        "std": measured.std,
-        "std_method": one_fold or "population standard deviation over folds (ddof 0)",
-        "sem": measured.sem,
-        "sem_method": one_fold or "sample standard deviation over folds (ddof 1) / sqrt(n_folds)",
-        "ci_low": low,
-        "ci_high": high,
-        "ci_method": "Wilson 95 %, pairs taken as independent",
-        "per_fold": measured.per_fold.tolist(),
-        "thresholds": [None if np.isnan(threshold) else float(threshold) for threshold in verdicts.fold_threshold],
-    }
-
-
 def _tar(
     curve: rates.ErrorCurve, target: float, supported: tuple[float, ...], replicates: NDArray[np.float64]
 ) -> dict[str, Any]:
@@ -215,13 +243,24 @@ def _tar(
         "fmr_upper": found.fmr_upper,
         "n_false_matches": found.n_false_matches,
         "threshold": found.threshold,
-        **_interval(replicates[:, supported.index(target)]),
+        **entries.interval(replicates[:, supported.index(target)]),
     }
 
 
-def _interval(replicates: NDArray[np.float64]) -> dict[str, Any]:
-    interval = uncertainty.percentile_interval(replicates)
-    return {"ci_low": interval.low, "ci_high": interval.high, "ci_method": interval.method}
+def band_grid(n_impostor: int) -> tuple[float, ...]:
+    """FMRs at which the band of an error curve is given, evenly over the decades from 1/n_impostor to 0.5."""
+    return tuple(float(rate) for rate in np.unique(np.geomspace(min(1 / n_impostor, 0.5), 0.5, BAND_POINTS)))
+
+
+def _band(grid: tuple[float, ...], tar: NDArray[np.float64]) -> dict[str, Any]:
+    """Pointwise interval of the FNMR at each FMR of `grid`; `tar` has shape (n_replicates, n_grid)."""
+    intervals = [uncertainty.percentile_interval(1 - column) for column in tar.T]
+    return {
+        "fmr": list(grid),
+        "fnmr_low": [interval.low for interval in intervals],
+        "fnmr_high": [interval.high for interval in intervals],
+        "method": f"{intervals[0].method}, pointwise",
+    }
 
 
 def _or_reason(metric: Callable[[], float]) -> Mapping[str, Any]:

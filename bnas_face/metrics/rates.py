@@ -100,7 +100,11 @@ def auc(scores: ArrayLike, is_genuine: ArrayLike) -> float:
     ----------
     Hanley and McNeil, "The meaning and use of the area under a ROC curve", Radiology 143, 1982: the Mann–Whitney form.
     """
-    curve = error_curve(scores, is_genuine)
+    return auc_of(error_curve(scores, is_genuine))
+
+
+def auc_of(curve: ErrorCurve) -> float:
+    """`auc` of a curve already counted."""
     genuine_here = np.diff(curve.n_false_non_matches)
     impostor_here = -np.diff(curve.n_false_matches)
     impostor_below = curve.n_impostor - curve.n_false_matches[:-1]

@@ -200,8 +200,8 @@ def weighted_statistics(
     crossed = np.argmax(excess >= -1e-12, axis=1)
     before = np.count_nonzero(excess <= 1e-12, axis=1) - 1
     both = [(1 + fmr[rows, at] - tar[rows, at]) / 2 for at in (crossed, before)]
-    at_target = [np.count_nonzero(fmr <= target, axis=1) - 1 for target in fmr_targets]
-    tars = np.stack([tar[rows, at] for at in at_target], axis=1) if fmr_targets else np.empty((len(rows), 0))
+    at_target = np.array([np.searchsorted(row, fmr_targets, side="right") - 1 for row in fmr], np.int64)
+    tars = np.take_along_axis(tar, at_target.reshape(len(weights), len(fmr_targets)), axis=1)
     undefined = (n_impostor == 0) | (n_genuine == 0)
     eer = np.minimum(*both)
     for statistic in (auc, eer, tars):

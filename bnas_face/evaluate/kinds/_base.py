@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import pandas as pd
 
 from bnas_face.data.images import FaceImages
+from bnas_face.evaluate.breakdown import People
 from bnas_face.evaluate.cards import Card
 from bnas_face.evaluate.conventions import Convention
 from bnas_face.evaluate.embed import Embedder, Embeddings
@@ -27,11 +28,14 @@ class How:
     convention : Convention
     n_replicates, seed : int
         Of the bootstrap.
+    people : People or None
+        Whom the model that is measured was trained on.
     """
 
     convention: Convention
     n_replicates: int
     seed: int
+    people: People | None = None
 
 
 class AnyProtocol(Protocol):

@@ -35,7 +35,9 @@ def measure(model: str, embedder: Embedder, protocol: Protocol, embeddings: Embe
     """Scores, decisions and every number; see `results.measure`."""
     rows = [np.searchsorted(protocol.used, side) for side in (protocol.reference, protocol.probe)]
     scores = pair_scores(embeddings.values, embeddings.failed, rows[0], rows[1], single=how.convention.single)
-    return results.measure(model, protocol, scores, how.convention, n_replicates=how.n_replicates, seed=how.seed)
+    return results.measure(
+        model, protocol, scores, how.convention, n_replicates=how.n_replicates, seed=how.seed, people=how.people
+    )
 
 
 def compare(first: Measured, twin: Measured, how: How) -> dict[str, Any]:

@@ -1,0 +1,60 @@
+"""Parts that several entries of ``result.json`` share: plain values, undefined ones None with a reason beside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnas_face.evaluate.conventions import Verdicts
+from bnas_face.metrics import slices, uncertainty
+
+
+def accuracy(verdicts: Verdicts) -> dict[str, Any]:
+    """Accuracy with both spreads, its Wilson interval and the thresholds."""
+    measured = verdicts.accuracy
+    low, high = uncertainty.wilson(measured.n_correct, measured.n_pairs)
+    one_fold = None if measured.std is not None else "one tested fold has no spread"
+    return {
+        "value": measured.value,
+        "std": measured.std,
+        "std_method": one_fold or "population standard deviation over folds (ddof 0)",
+        "sem": measured.sem,
+        "sem_method": one_fold or "sample standard deviation over folds (ddof 1) / sqrt(n_folds)",
+        "ci_low": low,
+        "ci_high": high,
+        "ci_method": "Wilson 95 %, pairs taken as independent",
+        "per_fold": measured.per_fold.tolist(),
+        "thresholds": [None if np.isnan(threshold) else float(threshold) for threshold in verdicts.fold_threshold],
+    }
+
+
+def rates(found: slices.Rates) -> dict[str, Any]:
+    """Both error rates at one threshold, with counts and Wilson 95 % intervals."""
+    fmr, fnmr = found.fmr_interval or (None, None), found.fnmr_interval or (None, None)
+    return {
+        "n_pairs": found.n_genuine + found.n_impostor,
+        "n_genuine": found.n_genuine,
+        "n_impostor": found.n_impostor,
+        "fmr": found.fmr,
+        "fmr_low": fmr[0],
+        "fmr_high": fmr[1],
+        "n_false_matches": found.n_false_matches,
+        "fnmr": found.fnmr,
+        "fnmr_low": fnmr[0],
+        "fnmr_high": fnmr[1],
+        "n_false_non_matches": found.n_false_non_matches,
+    }
+
+
+def interval(replicates: NDArray[np.float64]) -> dict[str, Any]:
+    """Percentile interval of bootstrap replicates, shape (n_replicates,)."""
+    found = uncertainty.percentile_interval(replicates)
+    return {"ci_low": found.low, "ci_high": found.high, "ci_method": found.method}
+
+
+def paired_interval(differences: NDArray[np.float64]) -> dict[str, Any]:
+    """`interval` of the differences of two models, replicate by replicate."""
+    found = interval(differences)
+    return found | ({"ci_method": f"paired {found['ci_method']}"} if found["ci_low"] is not None else {})
