@@ -35,7 +35,7 @@ def _triple(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Report folder. Default: reports/MODELS_PROTOCOLS."
 )
-@click.option("--convention", default="strict", show_default=True, help="strict or insightface.")
+@click.option("--convention", default="strict", show_default=True, help="strict, insightface or facex.")
 @click.option("--twin", multiple=True, metavar="MODEL=TWIN", help="Compare MODEL with this full-precision TWIN.")
 @click.option("--no-images", is_flag=True, help="No photographs of failed pairs in the report.")
 @click.option("--onnx-mean", callback=_triple, metavar="R,G,B", help="Mean per colour of ONNX models, scale 0 to 1.")

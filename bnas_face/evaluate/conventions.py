@@ -14,7 +14,7 @@ FAILURES = (
     "a pair with a failed image has no score: it counts as a wrong decision in the accuracy and is left out of the "
     "other numbers, which are over completed comparisons"
 )
-INSIGHTFACE_FOLDS = 10
+N_RUNS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,33 +25,50 @@ class Convention:
     ----------
     name : str
     rule : ThresholdRule
-    single : bool
-        Whether scores are computed in float32, see `score.pair_scores`.
+    arithmetic : str
+        How scores are computed, one of `score.ARITHMETIC`.
+    flip : bool
+        Whether the embedding of an image is f(x) + f(flip x), or f(x) alone.
+    ten_runs : bool
+        Whether folds are ten consecutive runs of the list, whatever folds the protocol has.
     stamp : str
     """
 
     name: str
     rule: thresholds.ThresholdRule
-    single: bool
+    arithmetic: str = "float64"
+    flip: bool = True
+    ten_runs: bool = False
     stamp: str
 
 
 STRICT = Convention(
     name="strict",
     rule=thresholds.STRICT,
-    single=False,
     stamp="strict: thresholds are observed scores fitted on the other folds (the middle one of equally good ones), "
     f"match if score >= threshold, FMR never exceeds its target, nothing is interpolated; {FAILURES}",
 )
 INSIGHTFACE = Convention(
     name="insightface",
     rule=thresholds.INSIGHTFACE,
-    single=True,
+    arithmetic="float32 distance",
+    ten_runs=True,
     stamp="insightface: accuracy by squared distance < t in float32, first best t of arange(0, 4, 0.01) on nine of ten "
     "consecutive folds (thresholds are given as cosines, 1 - t/2); AUC, EER and TAR by the strict rule, because the "
     f"reference's own VAL raises on duplicate FARs with SciPy 1.9 and newer; {FAILURES}",
 )
-ALL = (STRICT, INSIGHTFACE)
+FACEX = Convention(
+    name="facex",
+    rule=thresholds.FACEX,
+    arithmetic="float32 cosine",
+    flip=False,
+    ten_runs=True,
+    stamp="facex: one view of each image, no flip; match if the float32 cosine > t on ten consecutive folds, t the first "
+    "best by TAR - FMR of 1,000 equal steps from the smallest to the largest score of the other nine; a score equal to "
+    't is wrong in either class; FaceX-Zoo prints the standard error of the mean as its "standard deviation"; AUC, EER '
+    f"and TAR by the strict rule; {FAILURES}",
+)
+ALL = (STRICT, INSIGHTFACE, FACEX)
 
 
 def names() -> tuple[str, ...]:
@@ -110,15 +127,15 @@ def decide(
         hard pairs cannot raise an accuracy.
     is_genuine : ndarray of bool, shape (n_pairs,)
     fold : ndarray of int64, shape (n_pairs,)
-        Unused by ``insightface`` under ``"k_fold"``: the reference cuts the list into ten consecutive runs.
+        Unused by ``insightface`` and ``facex`` under ``"k_fold"``: both cut the list into ten consecutive runs.
 
     Raises
     ------
     MetricError
         If some training part lacks a class.
     """
-    if convention is INSIGHTFACE and scheme == "k_fold":
-        fold = folds.consecutive_folds(len(scores), INSIGHTFACE_FOLDS)
+    if convention.ten_runs and scheme == "k_fold":
+        fold = folds.consecutive_folds(len(scores), N_RUNS)
     completed = ~np.isnan(scores)
     tested = np.flatnonzero(fold == 1) if scheme == "train_test" else np.arange(len(scores))
     threshold = np.full(len(scores), np.nan)
@@ -135,7 +152,7 @@ def decide(
         fold_threshold = _by_fold(decisions.fold_threshold, fold[use], np.unique(fold))
     is_match = np.zeros(len(scores), np.bool_)
     is_match[use] = decisions.is_match
-    is_correct = completed & (is_match == is_genuine)
+    is_correct = completed & (is_match == is_genuine) & ~_undecided(convention, scores, threshold)
     return Verdicts(
         tested=tested,
         threshold=threshold[tested],
@@ -145,6 +162,13 @@ def decide(
         fold_threshold=fold_threshold,
         accuracy=folds.accuracy(is_correct[tested], fold[tested]),
     )
+
+
+def _undecided(
+    convention: Convention, scores: NDArray[np.float64], threshold: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Pairs whose score equals their threshold where the convention counts that as neither match nor non-match."""
+    return np.asarray(scores == threshold) & (convention.rule is thresholds.FACEX)
 
 
 def _by_fold(

@@ -73,6 +73,7 @@ def embed_images(
     batch_size: int = 64,
     progress: Progress | None = None,
     cache: bool = True,
+    flip: bool = True,
 ) -> Embeddings:
     """Embed the images with these `ids` (None: all), from the cache as far as it knows them.
 
@@ -93,6 +94,8 @@ def embed_images(
         Read and write ``cache_root()/embeddings``. The file is keyed by weights, preprocessing, flip and the images'
         content hash and grows with every new id, every `KEPT_EVERY` images: an interrupted call goes on where the last
         write was. A damaged file is computed again.
+    flip : bool
+        Add the embedding of the mirror image; False: f(x) alone. Objects are never flipped.
 
     Raises
     ------
@@ -105,13 +108,14 @@ def embed_images(
         raise ConfigError(f"Batch size {batch_size} is not at least 1.")
     wanted = tuple(dict.fromkeys(images.image_ids if ids is None else ids))
     indices = _positions(wanted, images.image_ids, f"dataset '{images.name}'")
-    path = cache_file(embedder, images)
+    flip = flip and embedder.flip
+    path = cache_file(embedder, images, flip=flip)
     known = _read_cache(path, embedder) if cache else _nothing(embedder)
     row_of = {image_id: row for row, image_id in enumerate(known.image_ids)}
     missing = np.array([i for i, image_id in zip(indices, wanted, strict=True) if image_id not in row_of], np.int64)
     for start in range(0, len(missing), KEPT_EVERY):
         part = missing[start : start + KEPT_EVERY]
-        known = _join(known, _compute(embedder, images, part, batch_size, _after(progress, start, len(missing))))
+        known = _join(known, _compute(embedder, images, part, batch_size, flip, _after(progress, start, len(missing))))
         if cache:
             _write_cache(path, known)
     rows = known.rows(wanted)
@@ -124,7 +128,7 @@ def embed_images(
     )
 
 
-def cache_file(embedder: Embedder, images: FaceImages) -> Path:
+def cache_file(embedder: Embedder, images: FaceImages, *, flip: bool = True) -> Path:
     """Where the embeddings of a set by a network are kept; a change of weights, pixels or preprocessing moves it."""
     preprocessing = {k: v for k, v in embedder.preprocessing.as_dict().items() if k != "source"}
     key = files.sha256_text(
@@ -132,7 +136,7 @@ def cache_file(embedder: Embedder, images: FaceImages) -> Path:
         str(embedder.info["weights_sha256"]),
         images.content_hash,
         json.dumps(preprocessing, sort_keys=True),
-        "f(x) + f(flip x)" if embedder.flip else "f(x)",
+        "f(x) + f(flip x)" if flip and embedder.flip else "f(x)",
     )
     return cache_root() / "embeddings" / f"{key}.npz"
 
@@ -170,6 +174,7 @@ def _compute(
     images: FaceImages,
     indices: NDArray[np.int64],
     batch_size: int,
+    flip: bool,
     progress: Callable[[int], None],
 ) -> Embeddings:
     """Embed batch by batch; a thread decodes the next batches meanwhile."""
@@ -179,7 +184,7 @@ def _compute(
     for good, pixels, broken in _batches(images, indices, batch_size, embedder.preprocessing.size_px):
         reasons |= {done + at: reason for at, reason in broken.items()}
         if len(good):
-            values[done + good], bad = _unit_vectors(embedder, pixels)
+            values[done + good], bad = _unit_vectors(embedder, pixels, flip)
             reasons |= {done + int(good[at]): reason for at, reason in bad.items()}
         done += len(good) + len(broken)
         progress(done)
@@ -191,10 +196,12 @@ def _compute(
     )
 
 
-def _unit_vectors(embedder: Embedder, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], dict[int, str]]:
+def _unit_vectors(
+    embedder: Embedder, pixels: NDArray[np.uint8], flip: bool
+) -> tuple[NDArray[np.float32], dict[int, str]]:
     """Unit vectors of f(x) + f(flip x) or f(x) (zeros where that has no direction), and the reasons by position."""
     total: NDArray[np.float64] = embedder.forward(pixels).astype(np.float64)
-    if embedder.flip:
+    if flip:
         total = total + embedder.forward(pixels[:, :, ::-1])
     finite = np.asarray(np.isfinite(total).all(axis=1))
     length: NDArray[np.float64] = np.linalg.norm(np.where(finite[:, None], total, 0.0), axis=1)

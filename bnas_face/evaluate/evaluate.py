@@ -54,7 +54,7 @@ def evaluate(
     out : Path
         Report folder; made if absent.
     convention : str
-        ``"strict"`` or ``"insightface"``.
+        ``"strict"``, ``"insightface"`` or ``"facex"``.
     twin : sequence of str
         ``"MODEL=TWIN"``: overrides the twin rule of `twins.find`.
     images : bool
@@ -156,7 +156,7 @@ def measure(
         of_model = replace(how, people=breakdown.people_of(entry["training"]))
         for one in plan.fitting[entry["id"]]:
             kind = kinds.of(one)
-            embeddings = _embeddings(entry["id"], embedder, one, batch_size, progress)
+            embeddings = _embeddings(entry["id"], embedder, one, batch_size, how.convention.flip, progress)
             found = kind.measure(entry["id"], embedder, one, embeddings, of_model)
             found.entry.update(_about(embeddings))
             measured.append(found)
@@ -285,7 +285,7 @@ def _check_twins(twin_of: Mapping[str, str], tasks: Mapping[str, str]) -> None:
 
 
 def _embeddings(
-    model: str, embedder: Embedder, one: AnyProtocol, batch_size: int, progress: Progress | None
+    model: str, embedder: Embedder, one: AnyProtocol, batch_size: int, flip: bool, progress: Progress | None
 ) -> Embeddings:
     what = f"{model} on {one.card.name}"
     return embed_images(
@@ -293,6 +293,7 @@ def _embeddings(
         one.images,
         ids=kinds.of(one).image_ids(one),
         batch_size=batch_size,
+        flip=flip,
         progress=None if progress is None else lambda done, total: progress(what, done, total),
     )
 

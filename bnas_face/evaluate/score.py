@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from bnas_face.errors import MetricError
 
+ARITHMETIC = ("float64", "float32 distance", "float32 cosine")
+
 
 def pair_scores(
     embeddings: NDArray[np.float32],
@@ -14,9 +16,9 @@ def pair_scores(
     reference: NDArray[np.int64],
     probe: NDArray[np.int64],
     *,
-    single: bool = False,
+    arithmetic: str = "float64",
 ) -> NDArray[np.float64]:
-    """Cosine similarity of each pair, 1 − ‖a − b‖² / 2 of the unit vectors.
+    """Cosine similarity of each pair: 1 − ‖a − b‖² / 2 of the unit vectors, or their dot product.
 
     Parameters
     ----------
@@ -26,9 +28,10 @@ def pair_scores(
         Images without an embedding.
     reference, probe : ndarray of int64, shape (n_pairs,)
         Rows of `embeddings`.
-    single : bool
-        Round the unit vectors to float32 and sum the squared distance in float32, as the insightface convention does
-        (`conventions.INSIGHTFACE`); otherwise all of it is float64.
+    arithmetic : str
+        ``"float64"``; ``"float32 distance"``: unit vectors rounded to float32 and the squared distance summed in
+        float32, as InsightFace does; ``"float32 cosine"``: unit vectors and their dot product in float32, as FaceX-Zoo
+        does.
 
     Returns
     -------
@@ -49,7 +52,12 @@ def pair_scores(
             f"{len(bad)} of {len(vectors)} embeddings are zero or not finite (first: row {bad[0]}); a cosine needs a "
             "direction. Check the model's weights."
         )
-    unit = (vectors / length).astype(np.float32 if single else np.float64)
-    distances = np.sum(np.square(unit[reference] - unit[probe]), axis=1)
-    scores = 1 - distances.astype(np.float64) / 2
+    if arithmetic not in ARITHMETIC:
+        raise MetricError(f"Arithmetic '{arithmetic}' is not known; expected one of {', '.join(ARITHMETIC)}.")
+    unit = (vectors / length).astype(np.float64 if arithmetic == "float64" else np.float32)
+    if arithmetic == "float32 cosine":
+        scores = np.fromiter(map(np.dot, unit[reference], unit[probe]), np.float64, len(reference))
+    else:
+        distances = np.sum(np.square(unit[reference] - unit[probe]), axis=1)
+        scores = 1 - distances.astype(np.float64) / 2
     return np.where(failed[reference] | failed[probe], np.nan, scores)

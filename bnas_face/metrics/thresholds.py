@@ -12,6 +12,7 @@ from bnas_face.metrics.checks import BoolArray, FloatArray, scored_pairs
 from bnas_face.metrics.rates import error_curve
 
 INSIGHTFACE_DISTANCES = (0.0, 4.0, 0.01)
+FACEX_STEPS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,42 @@ def insightface_distances() -> FloatArray:
     return np.arange(*INSIGHTFACE_DISTANCES)
 
 
+def fit_facex(scores: ArrayLike, is_genuine: ArrayLike) -> float:
+    """The first of 1,000 equal steps from the smallest to the largest score that maximises TAR − FMR.
+
+    Parameters
+    ----------
+    scores : array-like of shape (n_pairs,)
+        Cosines; rounded to float32, as FaceX-Zoo keeps them.
+    is_genuine : array-like of bool, shape (n_pairs,)
+
+    Returns
+    -------
+    float
+        smallest + k·step for a k in 1 … 1000; a pair matches if its score is above it.
+
+    Raises
+    ------
+    MetricError
+        If a class is missing, a score is not finite or shapes disagree.
+
+    Notes
+    -----
+    The steps are as NumPy 2 computes them from float32 scores: the step in float32, its multiples in float64.
+
+    References
+    ----------
+    FaceX-Zoo (arXiv 2101.04407), ``test_protocol/lfw/lfw_evaluator.py``, ``getThreshold``.
+    """
+    values, genuine = scored_pairs(scores, is_genuine)
+    singles = values.astype(np.float32)
+    smallest, span = singles.min(), np.ptp(singles)
+    grid = smallest + (span / np.float32(FACEX_STEPS)) * np.arange(1, FACEX_STEPS + 1)
+    sides = [np.sort(singles[chosen].astype(np.float64)) for chosen in (genuine, ~genuine)]
+    tar, fmr = ((len(side) - np.searchsorted(side, grid, side="right")) / len(side) for side in sides)
+    return float(grid[np.argmax(tar - fmr)])
+
+
 def _distances(scores: FloatArray) -> NDArray[np.float32]:
     """Squared distances 2 − 2·score; a score made of a float32 distance gives that very distance back."""
     return (2 - 2 * np.asarray(scores)).astype(np.float32)
@@ -110,6 +147,10 @@ def _distances(scores: FloatArray) -> NDArray[np.float32]:
 
 def _at_least(scores: FloatArray, thresholds: FloatArray) -> BoolArray:
     return np.asarray(scores >= thresholds)
+
+
+def _above(scores: FloatArray, thresholds: FloatArray) -> BoolArray:
+    return np.asarray(scores > thresholds)
 
 
 def _nearer_than(scores: FloatArray, thresholds: FloatArray) -> BoolArray:
@@ -121,3 +162,4 @@ def _nearer_than(scores: FloatArray, thresholds: FloatArray) -> BoolArray:
 
 STRICT = ThresholdRule(name="strict", fit=fit_observed, matches=_at_least)
 INSIGHTFACE = ThresholdRule(name="insightface", fit=fit_insightface, matches=_nearer_than)
+FACEX = ThresholdRule(name="facex", fit=fit_facex, matches=_above)

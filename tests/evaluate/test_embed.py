@@ -105,6 +105,17 @@ def test_a_flipped_set_has_the_same_embeddings() -> None:
     assert np.array_equal(straight, flipped)
 
 
+def test_one_view_and_the_flip_sum_are_kept_apart_in_the_cache() -> None:
+    pixels = random_pixels(3)
+    both = embed_images(embedder_of(), images_of(pixels)).values
+    straight = embed_images(embedder_of(), images_of(pixels), flip=False)
+    rows = corner_pixels(pixels).astype(float)
+    np.testing.assert_allclose(straight.values, rows / np.linalg.norm(rows, axis=1, keepdims=True), atol=1e-6)
+    assert straight.n_from_cache == 0
+    assert embed_images(embedder_of(), images_of(pixels), flip=False).from_cache
+    assert np.array_equal(embed_images(embedder_of(), images_of(pixels)).values, both)
+
+
 def test_images_are_resized_to_the_network() -> None:
     shapes: set[tuple[int, ...]] = set()
 

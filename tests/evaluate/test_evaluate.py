@@ -251,7 +251,9 @@ def test_an_error_while_writing_leaves_the_files_of_an_earlier_report_as_they_we
     names = ("result.json", "summary.csv", "pairs.csv")
     run("fine")
     before = [Path("out", name).read_bytes() for name in names]
-    monkeypatch.setattr(output, "summary_table", lambda result, measured: (_ for _ in ()).throw(OSError(28, "disk full")))
+    monkeypatch.setattr(
+        output, "summary_table", lambda result, measured: (_ for _ in ()).throw(OSError(28, "disk full"))
+    )
     with pytest.raises(BnasFaceError, match="disk full"):
         run("coarse")
     assert [Path("out", name).read_bytes() for name in names] == before

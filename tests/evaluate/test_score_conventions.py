@@ -33,11 +33,34 @@ def test_single_scores_carry_the_distance_summed_in_float32_without_loss() -> No
     unit = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     distance = np.sum(np.square(unit[0::2] - unit[1::2]), axis=1)
     at = np.arange(200)
-    found = pair_scores(unit, np.zeros(200, np.bool_), at[0::2], at[1::2], single=True)
+    found = pair_scores(unit, np.zeros(200, np.bool_), at[0::2], at[1::2], arithmetic="float32 distance")
     assert ((2 - 2 * found).astype(np.float32) == distance).all()
     double = pair_scores(unit, np.zeros(200, np.bool_), at[0::2], at[1::2])
     assert (found != double).any()
     assert found == pytest.approx(double, abs=1e-6)
+
+
+def test_single_cosines_are_the_dot_products_of_float32_unit_vectors() -> None:
+    rows = np.random.default_rng(4).normal(size=(200, 128))
+    unit = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    at = np.arange(200)
+    found = pair_scores(rows, np.zeros(200, np.bool_), at[0::2], at[1::2], arithmetic="float32 cosine")
+    assert found.tolist() == [float(np.dot(unit[2 * k], unit[2 * k + 1])) for k in range(100)]
+
+
+def test_an_unknown_arithmetic_is_an_error() -> None:
+    with pytest.raises(MetricError, match="Arithmetic 'float16' is not known"):
+        pair_scores(np.eye(2), np.zeros(2, np.bool_), np.array([0]), np.array([1]), arithmetic="float16")
+
+
+def test_facex_counts_a_score_that_equals_its_threshold_as_wrong_in_either_class() -> None:
+    scores, genuine, fold = pairs()
+    rule = conventions.decide(conventions.FACEX, "k_fold", scores, genuine, fold)
+    at = int(np.flatnonzero(~genuine & rule.is_correct)[0])
+    same = scores.copy()
+    same[at] = rule.threshold[at]
+    found = conventions.decide(conventions.FACEX, "k_fold", same, genuine, fold)
+    assert (found.threshold[at], found.is_match[at], found.is_correct[at]) == (rule.threshold[at], False, False)
 
 
 def test_a_pair_with_a_failed_image_has_no_score() -> None:

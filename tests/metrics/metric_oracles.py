@@ -71,3 +71,28 @@ def insightface_accuracies(scores, genuine, n_folds=10):
         test_right = sum(bool(distances[i] < np.float32(best_t)) == bool(genuine[i]) for i in test)
         accuracies.append(test_right / size)
     return accuracies, chosen
+
+
+def facex_accuracies(scores, genuine, n_folds=10, steps=1000):
+    """FaceX-Zoo's per-fold accuracies: on nine folds the first best of equal steps, equal scores wrong on both sides."""
+    single = [np.float32(s) for s in scores]
+    n = len(scores)
+    sizes = [n // n_folds + (k < n % n_folds) for k in range(n_folds)]
+    starts = [sum(sizes[:k]) for k in range(n_folds)]
+    accuracies = []
+    for start, size in zip(starts, sizes, strict=True):
+        test = range(start, start + size)
+        train = [i for i in range(n) if i not in test]
+        low, high = min(single[i] for i in train), max(single[i] for i in train)
+        step = (high - low) / steps
+        own = [float(single[i]) for i in train if genuine[i]]
+        others = [float(single[i]) for i in train if not genuine[i]]
+        best, best_t = -np.inf, None
+        for k in range(1, steps + 1):
+            t = float(low) + float(step) * k
+            gain = sum(s > t for s in own) / len(own) - sum(s > t for s in others) / len(others)
+            if gain > best:
+                best, best_t = gain, t
+        right = sum(float(single[i]) > best_t if genuine[i] else float(single[i]) < best_t for i in test)
+        accuracies.append(right / size)
+    return accuracies

@@ -44,6 +44,24 @@ def test_insightface_equals_its_slow_definition_and_the_frozen_values() -> None:
     assert distances == pytest.approx(INSIGHTFACE_DISTANCES, abs=1e-12)
 
 
+def test_facex_equals_its_slow_definition() -> None:
+    scores, genuine = synthetic()
+    scores = scores.astype(np.float32).astype(np.float64)
+    fold = folds.consecutive_folds(len(scores), 10)
+    decisions = folds.cross_validated(scores, genuine, fold, thresholds.FACEX)
+    undecided = scores == decisions.threshold
+    found = folds.accuracy((decisions.is_match == genuine) & ~undecided, fold)
+    assert found.per_fold.tolist() == oracle.facex_accuracies(scores.tolist(), genuine.tolist())
+
+
+def test_facex_weighs_the_classes_alike_and_takes_the_first_best_step() -> None:
+    """Two genuine pairs and many impostors: TAR − FMR is best at once above the last impostor below both."""
+    scores = np.concatenate((np.linspace(0, 0.4, 50), [0.5, 1.0]))
+    threshold = thresholds.fit_facex(scores, np.arange(52) >= 50)
+    assert 0.4 <= threshold < 0.402
+    assert threshold == pytest.approx(round(threshold * 1000) / 1000, abs=1e-6)
+
+
 def test_insightface_takes_the_first_of_equally_good_thresholds_and_a_distance_below_it() -> None:
     """Genuine at distance 0.25, impostor at 0.5: 0.26 … 0.50 are equally good; the reference takes the first."""
     scores, genuine = np.array([0.875, 0.75]), np.array([True, False])

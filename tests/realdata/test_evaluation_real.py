@@ -19,7 +19,9 @@ pytestmark = pytest.mark.realdata
 Results = Callable[[str], dict[str, Any]]
 
 
-def oracle(shared_data: Path, name: str) -> tuple[Any, Any, dict[str, Any]]:
+def oracle(
+    shared_data: Path, name: str, convention: conventions.Convention = conventions.INSIGHTFACE
+) -> tuple[Any, Any, dict[str, Any]]:
     """Scores and classes of the stored pair embeddings, and what the reference code computed from them."""
     expected = json.loads((shared_data / "oracle" / "expected.json").read_text())[name]
     with np.load(shared_data / "oracle" / f"{name}_pair_emb.npz", allow_pickle=False) as content:
@@ -30,7 +32,7 @@ def oracle(shared_data: Path, name: str) -> tuple[Any, Any, dict[str, Any]]:
         np.zeros(len(rows), np.bool_),
         rows[0::2],
         rows[1::2],
-        single=conventions.INSIGHTFACE.single,
+        arithmetic=convention.arithmetic,
     )
     return scores, genuine, expected
 
@@ -44,6 +46,14 @@ def test_insightface_convention_equals_the_reference_fold_by_fold(shared_data: P
     assert found.per_fold.tolist() == pytest.approx(expected["accuracy_per_fold"], abs=1e-12, rel=0)
     assert found.value == pytest.approx(expected["accuracy_mean"], abs=1e-12, rel=0)
     assert found.std == pytest.approx(expected["accuracy_std_ddof0"], abs=1e-12, rel=0)
+
+
+def test_facex_convention_equals_what_facex_zoo_prints(shared_data: Path) -> None:
+    """Its lfw_evaluator.py was given the stored embeddings under NumPy 2.4."""
+    scores, genuine, _ = oracle(shared_data, "lfw", conventions.FACEX)
+    found = conventions.decide(conventions.FACEX, "k_fold", scores, genuine, np.zeros(len(scores), np.int64)).accuracy
+    assert (found.per_fold * 600).round(9).tolist() == [594, 598, 593, 589, 592, 596, 590, 590, 598, 595]
+    assert found.sem == pytest.approx(0.0017258027296676792, abs=1e-12, rel=0)
 
 
 @pytest.mark.parametrize("name", ["lfw", "cfp_fp"])

@@ -34,7 +34,7 @@ def check(model: str, embedder: Embedder, protocol: Protocol) -> None:
 def measure(model: str, embedder: Embedder, protocol: Protocol, embeddings: Embeddings, how: How) -> Measured:
     """Scores, decisions and every number; see `results.measure`."""
     rows = [np.searchsorted(protocol.used, side) for side in (protocol.reference, protocol.probe)]
-    scores = pair_scores(embeddings.values, embeddings.failed, rows[0], rows[1], single=how.convention.single)
+    scores = pair_scores(embeddings.values, embeddings.failed, rows[0], rows[1], arithmetic=how.convention.arithmetic)
     return results.measure(
         model, protocol, scores, how.convention, n_replicates=how.n_replicates, seed=how.seed, people=how.people
     )
