@@ -17,6 +17,10 @@ from bnas_face import tables
 from bnas_face.config import data_root
 from bnas_face.data import datasets, library
 from bnas_face.data.formats import archives, encoded, folders
+from bnas_face.data.import_checks import check_counts as _check_counts
+from bnas_face.data.import_checks import check_lists as _check_lists
+from bnas_face.data.import_checks import check_pair_counts as _check_pair_counts
+from bnas_face.data.import_checks import check_pairs as _check_pairs
 from bnas_face.data.library import ImportRules, Manifest
 from bnas_face.errors import BnasFaceError, DatasetError
 from bnas_face.files import read_json, sha256_file, sha256_text, write_bytes, write_json, write_text
@@ -87,6 +91,8 @@ def import_dataset(
         _check_counts(request, manifest)
         _check_pair_counts(request, rules, pairs)
         _check_pairs(request, pairs, content.image_ids, tell)
+        if rules.write_lists is not None:
+            _check_lists(request, rules.write_lists(stage, content.image_ids), tell)
         for protocol, table in pairs.items():
             write_text(stage / "pairs" / f"{protocol}.csv", table.to_csv(index=False, lineterminator="\n"))
         write_json(stage / library.MANIFEST, manifest.to_json())
@@ -209,7 +215,7 @@ def _is_archive(path: Path) -> bool:
 
 
 def _text_file(path: PurePosixPath) -> str | None:
-    return str(path) if path.suffix in (".txt", ".csv") else None
+    return str(path) if path.suffix in (".txt", ".csv", ".mat") else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -351,46 +357,3 @@ def _names_file(rules: ImportRules, stage: Path) -> str | None:
         return None
     found = sorted((stage / "source").rglob(Path(rules.identity_names_file).name))
     return found[0].relative_to(stage).as_posix() if found else None
-
-
-def _check_counts(request: Request, manifest: Manifest) -> None:
-    expected = datasets.card(request.dataset).expected
-    if manifest.variant != "other" or not expected or request.allow_other_counts:
-        return
-    known = " or ".join(
-        f"{images:,} images{f' of {people:,} identities' if people else ''} ({variant})"
-        for variant, (images, people) in expected.items()
-    )
-    raise DatasetError(
-        f"'{request.source}' holds {manifest.n_images:,} images of {manifest.n_identities:,} identities; "
-        f"'{request.dataset}' has {known}. Give the complete file, or add --allow-other-counts to import it as it is."
-    )
-
-
-def _check_pair_counts(request: Request, rules: ImportRules, pairs: dict[str, pd.DataFrame]) -> None:
-    """As many genuine and impostor pairs as the protocol card promises."""
-    for protocol, table in pairs.items():
-        n_genuine = int(table["is_genuine"].sum())
-        found, expected = (n_genuine, len(table) - n_genuine), rules.protocols[protocol]
-        if found != expected and not request.allow_other_counts:
-            raise DatasetError(
-                f"The pair list of '{protocol}' holds {found[0]:,} genuine and {found[1]:,} impostor pairs, not "
-                f"{expected[0]:,} and {expected[1]:,}. Give the published list, or add --allow-other-counts."
-            )
-
-
-def _check_pairs(request: Request, pairs: dict[str, pd.DataFrame], image_ids: Sequence[str], tell: Tell) -> None:
-    """Every image that a pair names must be there."""
-    present = set(image_ids)
-    for protocol, table in pairs.items():
-        used = set(table["reference_id"]) | set(table["probe_id"])
-        missing = sorted(used - present)
-        if not missing:
-            continue
-        message = (
-            f"{len(missing):,} of {len(used):,} images in the pairs of '{protocol}' are not in '{request.source}', "
-            f"first '{missing[0]}'"
-        )
-        if not request.allow_other_counts:
-            raise DatasetError(f"{message}. Give the list that belongs to these images, or add --allow-other-counts.")
-        tell(f"{message}.")

@@ -9,7 +9,7 @@ data/lfw/dataset.json                the manifest, written last
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -79,6 +79,7 @@ class Manifest:
 
 
 PairReader = Callable[[Sequence[Path]], "dict[str, pd.DataFrame]"]
+ListWriter = Callable[[Path, Sequence[str]], Iterable[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,10 @@ class ImportRules:
         there and returns how many.
     crop_px : int or None
         See `Manifest`.
+    write_lists : callable or None
+        Called with the folder of the import (its ``source/`` holds the originals given with ``--pairs``) and the image
+        ids; writes what the set compares to ``pairs/``, for sets whose lists are no pairs of images. Yields a sentence
+        for every count that is not the published one and every image that is absent.
     """
 
     place: Callable[[PurePosixPath], str | None]
@@ -115,6 +120,12 @@ class ImportRules:
     by_reference: bool = False
     finish: Callable[[Path], int] | None = None
     crop_px: int | None = None
+    write_lists: ListWriter | None = None
+
+
+def no_pairs(files: Sequence[Path]) -> dict[str, pd.DataFrame]:
+    """A `read_pairs` rule for sets whose lists `ImportRules.write_lists` reads."""
+    return {}
 
 
 def last_parts(n: int) -> Callable[[PurePosixPath], str | None]:

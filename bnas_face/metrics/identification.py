@@ -275,9 +275,8 @@ def tpir_at_fpir(rank: ArrayLike, own: ArrayLike, nonmated_best: ArrayLike, fpir
         raise MetricError(f"Ranks of shape {places.shape} and scores of shape {scores.shape}; both must be (n_mated,).")
     _check_target(fpir_target, len(others))
     found = places != MISSED
-    curve = error_curve(
-        np.concatenate((scores[found], others)), np.repeat([True, False], [np.count_nonzero(found), len(others)])
-    )
+    is_own = np.arange(np.count_nonzero(found) + len(others)) < np.count_nonzero(found)
+    curve = error_curve(np.concatenate((scores[found], others)), is_own)
     at = int(np.argmax(curve.fmr <= fpir_target))
     threshold = float(curve.threshold[at])
     n_right = int(np.count_nonzero((places[found] == 1) & (scores[found] >= threshold)))

@@ -174,7 +174,11 @@ def read_agedb(path: Path, n_folds: int = 10) -> pd.DataFrame:
 
     Folds follow the order when each then holds as many genuine as impostor pairs; otherwise the list is interleaved.
     """
-    pairs = [_agedb_pair(path, line, fields) for line, fields in _lines(path)]
+    return _in_folds(path, [_agedb_pair(path, line, fields) for line, fields in _lines(path)], n_folds)
+
+
+def _in_folds(path: Path, pairs: Sequence[Pair], n_folds: int) -> pd.DataFrame:
+    """Folds by position if each then holds as many genuine as impostor pairs as every other; else interleaved."""
     is_genuine = np.array([pair.is_genuine for pair in pairs], bool)
     if len(pairs) % n_folds == 0 and len(pairs) and len(set(is_genuine.reshape(n_folds, -1).sum(1))) == 1:
         size = len(pairs) // n_folds
@@ -189,6 +193,26 @@ def _agedb_pair(path: Path, line: int, fields: list[str]) -> Pair:
     if len(fields) != 3 or fields[2] not in labels:
         raise FormatError(f"'{path}', line {line}: expected 'image image 1' (or 0, -1), found '{_shown(fields)}'.")
     return Pair(0, _checked_id(path, line, fields[0]), _checked_id(path, line, fields[1]), labels[fields[2]])
+
+
+def read_rfw(path: Path, race: str, n_folds: int = 10) -> pd.DataFrame:
+    """One of RFW's four lists, LFW's lines without a header: ``name i j`` is genuine, ``name1 i name2 j`` impostor.
+
+    Returns
+    -------
+    DataFrame
+        With columns `COLUMNS` and ``race``; folds as in `read_agedb`; ids ``race/name/name_0001.jpg``.
+
+    Raises
+    ------
+    FormatError
+        If a line has other fields; names file and line.
+    """
+    pairs = [_lfw_pair(path, line, fields, 0, int(len(fields) == 3)) for line, fields in _lines(path, separator="\t")]
+    folds = _in_folds(path, pairs, n_folds)
+    for column in ("reference_id", "probe_id"):
+        folds[column] = f"{race}/" + folds[column]
+    return folds.assign(race=race)
 
 
 def read_calfw(path: Path, n_folds: int = 10) -> pd.DataFrame:
