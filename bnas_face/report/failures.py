@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from bnas_face.errors import ReportError
-from bnas_face.report.results import Failure, Outcome, Result
+from bnas_face.report.records import Failure, Outcome, Result
 
 PAIRS_NAME = "pairs.csv"
 IMAGE_BUDGET_BYTES = 6_000_000

@@ -28,6 +28,11 @@ def rate(value: float | None, n: int) -> str:
     return percent(value, n, at_most=4)
 
 
+def rate_span(low: float | None, high: float | None, n: int) -> str:
+    """An interval of a small error rate in percent, digits as `rate`."""
+    return MISSING if low is None or high is None else f"{rate(low, n)}–{rate(high, n)}"
+
+
 def points(value: float | None, n: int) -> str:
     """A difference of two fractions in percentage points, signed with a true minus (``"−16.60"``)."""
     if value is None:

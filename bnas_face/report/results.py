@@ -2,209 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bnas_face.errors import FormatError, ReportError
 from bnas_face.files import read_json
 from bnas_face.genotype import Genotype, from_json
+from bnas_face.report import detail, estimate, identification
 from bnas_face.report.node import Node
+from bnas_face.report.records import (
+    IDENTIFICATION,
+    OBJECTS,
+    Comparison,
+    Curve,
+    Failure,
+    Histogram,
+    Model,
+    Outcome,
+    Protocol,
+    Result,
+    Tar,
+)
 
 SCHEMA = "bnas_face.result/1"
 FILE_NAME = "result.json"
-OBJECTS = "classification"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A number with its confidence interval; None with a `reason` where it is undefined.
-
-    Attributes
-    ----------
-    value, low, high : float or None
-        The number and its interval, as fractions (an interval of a difference is signed).
-    method : str
-        How the interval was made ("Wilson 95 %", …); empty where unknown.
-    reason : str
-        Why the value is undefined; empty otherwise.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    method: str
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """A model of the report. Bits, counts and bytes are None where unknown; `raw` is its whole JSON object.
-
-    `genotype` is that of a searched network, with its origin; None for every other.
-    """
-
-    id: str
-    weight_bits: int | None
-    activation_bits: int | None
-    n_parameters: int | None
-    file_bytes: int | None
-    twin: str | None
-    raw: Mapping[str, Any]
-    genotype: Genotype | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """A protocol of the report; `raw` is its whole JSON object.
-
-    `n_images` and `n_classes` belong to object recognition and are 0 for protocols of pairs.
-    """
-
-    name: str
-    title: str
-    n_pairs: int
-    n_genuine: int
-    n_impostor: int
-    n_folds: int
-    raw: Mapping[str, Any]
-    n_images: int = 0
-    n_classes: int = 0
-
-    @property
-    def is_of_objects(self) -> bool:
-        """Whether objects are recognised, instead of faces verified."""
-        return self.raw.get("task") == OBJECTS
-
-    @property
-    def n(self) -> int:
-        """Images or pairs that decisions are made on."""
-        return self.n_images if self.is_of_objects else self.n_pairs
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tar:
-    """TAR at one FMR target, or the reason why the data cannot support it (`refused`)."""
-
-    fmr_target: float
-    refused: str | None
-    tar: Estimate
-    fmr_achieved: float | None
-    n_false_matches: int | None
-    threshold: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """Error rates over thresholds: three sequences of equal length, rates as fractions in [0, 1]."""
-
-    threshold: tuple[float, ...]
-    fmr: tuple[float, ...]
-    fnmr: tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Histogram:
-    """Counts of genuine and impostor scores in the bins between `edges` (one more than counts)."""
-
-    edges: tuple[float, ...]
-    genuine: tuple[float, ...]
-    impostor: tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A wrongly decided pair; images are paths relative to the report folder, or None."""
-
-    fold: int
-    reference_id: str
-    probe_id: str
-    is_genuine: bool
-    score: float
-    threshold: float
-    reference_image: str | None
-    probe_image: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """One model on one protocol."""
-
-    model: str
-    protocol: str
-    convention: str
-    convention_stamp: str
-    n_pairs: int
-    n_genuine: int
-    n_impostor: int
-    n_failed: int
-    accuracy: Estimate
-    accuracy_std: float | None
-    accuracy_sem: float | None
-    thresholds: tuple[float, ...]
-    auc: Estimate
-    eer: Estimate
-    eer_threshold: float | None
-    tar_at_fmr: tuple[Tar, ...]
-    curve: Curve | None
-    histogram: Histogram | None
-    failures: tuple[Failure, ...]
-    top1: Estimate | None = None
-    top5: Estimate | None = None
-    n_images: int = 0
-
-    @property
-    def is_of_objects(self) -> bool:
-        """Whether objects are recognised, instead of faces verified."""
-        return self.top1 is not None
-
-    @property
-    def n(self) -> int:
-        """Decisions the accuracy is counted over."""
-        return self.n_images if self.is_of_objects else self.n_pairs
-
-    @property
-    def unit(self) -> str:
-        """What is decided about: images or pairs."""
-        return "images" if self.is_of_objects else "pairs"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """A model against its full-precision twin; `difference` is model − twin accuracy, a signed fraction.
-
-    `p_holm` is the p-value corrected over all comparisons of the file, None where the file has no correction;
-    `smallest_gap` is the smallest gap the test would have called significant, None where none or where unknown.
-    """
-
-    protocol: str
-    model: str
-    twin: str
-    difference: Estimate
-    p_value: float | None
-    p_holm: float | None
-    p_method: str
-    smallest_gap: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """Everything ``result.json`` holds; `raw` is the whole JSON object."""
-
-    created: str
-    command: str
-    models: tuple[Model, ...]
-    protocols: tuple[Protocol, ...]
-    outcomes: tuple[Outcome, ...]
-    comparisons: tuple[Comparison, ...]
-    notes: tuple[str, ...]
-    raw: Mapping[str, Any]
-
-    def outcome(self, protocol: str, model: str) -> Outcome | None:
-        """The first outcome of a model on a protocol, or None where it was not evaluated."""
-        found = (entry for entry in self.outcomes if (entry.protocol, entry.model) == (protocol, model))
-        return next(found, None)
 
 
 def load(folder: Path) -> Result:
@@ -230,16 +51,24 @@ def load(folder: Path) -> Result:
     protocols = tuple(_protocol(node) for node in root["protocols"].items())
     known_models = _distinct(root["models"], [model.id for model in models])
     known_protocols = _distinct(root["protocols"], [protocol.name for protocol in protocols])
+    entries = root["results"].items()
     return Result(
         created=root["created"].text(),
         command=root["command"].text(),
         models=models,
         protocols=protocols,
-        outcomes=tuple(_outcome(node, known_models, known_protocols) for node in root["results"].items()),
+        outcomes=tuple(_outcome(node, known_models, known_protocols) for node in entries if not _is_of_gallery(node)),
         comparisons=tuple(_comparison(node, known_models, known_protocols) for node in root["comparisons"].items()),
         notes=tuple(note.text() for note in notes.items()) if notes else (),
         raw=content,
+        identifications=tuple(
+            identification.read(node, known_models, known_protocols) for node in entries if _is_of_gallery(node)
+        ),
     )
+
+
+def _is_of_gallery(node: Node) -> bool:
+    return estimate.optional_text(node, "task") == IDENTIFICATION
 
 
 def _distinct(node: Node, names: list[str]) -> set[str]:
@@ -275,13 +104,13 @@ def _genotype(node: Node) -> Genotype | None:
 
 
 def _protocol(node: Node) -> Protocol:
+    def needed(key: str) -> int:
+        return _count(node, key) if _is_of_gallery(node) else node[key].integer()
+
     return Protocol(
         name=node["name"].text(),
         title=node["title"].text(),
-        n_pairs=node["n_pairs"].integer(),
-        n_genuine=node["n_genuine"].integer(),
-        n_impostor=node["n_impostor"].integer(),
-        n_folds=node["n_folds"].integer(),
+        **{name: needed(name) for name in ("n_pairs", "n_genuine", "n_impostor", "n_folds")},
         raw=node.fields(),
         n_images=_count(node, "n_images"),
         n_classes=_count(node, "n_classes"),
@@ -305,18 +134,21 @@ def _outcome(node: Node, models: set[str], protocols: set[str]) -> Outcome:
         n_genuine=node["n_genuine"].integer(),
         n_impostor=node["n_impostor"].integer(),
         n_failed=node["n_failed"].integer(),
-        accuracy=_estimate(accuracy, "value"),
+        accuracy=estimate.read(accuracy),
         accuracy_std=accuracy["std"].maybe_rate(),
         accuracy_sem=accuracy["sem"].maybe(),
         thresholds=tuple(n for n in (m.maybe() for m in accuracy["thresholds"].items()) if n is not None),
-        auc=_estimate(node["auc"], "value"),
-        eer=_estimate(eer, "value"),
+        auc=estimate.read(node["auc"]),
+        eer=estimate.read(eer),
         eer_threshold=eer["threshold"].maybe(),
         tar_at_fmr=tuple(_tar(entry) for entry in node["tar_at_fmr"].items()),
         curve=None if curve is None else _curve(curve),
         histogram=None if histogram is None else _histogram(histogram),
         failures=tuple(_failure(entry) for entry in node["failures"].items()),
         **_recognition(node),
+        slices=detail.slices(node),
+        band=detail.band(node),
+        without_overlap=detail.overlap(node),
     )
 
 
@@ -325,19 +157,8 @@ def _recognition(node: Node) -> dict[str, Any]:
     task = node.get("task")
     if task is None or task.text() != OBJECTS:
         return {}
-    top = {name: _estimate(node[name], "value") for name in ("top1", "top5")}
+    top = {name: estimate.read(node[name]) for name in ("top1", "top5")}
     return {**top, "n_images": node["n_images"].integer()}
-
-
-def _estimate(node: Node, key: str, least: float = 0.0) -> Estimate:
-    method, reason = node.get("ci_method"), node.get("reason")
-    return Estimate(
-        value=node[key].maybe_rate(least),
-        low=node["ci_low"].maybe(),
-        high=node["ci_high"].maybe(),
-        method="" if method is None else method.text(),
-        reason="" if reason is None else reason.text(),
-    )
 
 
 def _tar(node: Node) -> Tar:
@@ -345,7 +166,7 @@ def _tar(node: Node) -> Tar:
     return Tar(
         fmr_target=node["fmr_target"].number(),
         refused=None if refused.value is None else refused.text(),
-        tar=_estimate(node, "tar"),
+        tar=estimate.read(node, "tar"),
         fmr_achieved=node["fmr_achieved"].maybe_rate(),
         n_false_matches=node["n_false_matches"].maybe_integer(),
         threshold=node["threshold"].maybe(),
@@ -388,9 +209,12 @@ def _comparison(node: Node, models: set[str], protocols: set[str]) -> Comparison
         protocol=node["protocol"].one_of(protocols, "protocol"),
         model=node["model"].one_of(models, "model"),
         twin=node["twin"].one_of(models, "model"),
-        difference=_estimate(node, "difference", -1.0),
+        difference=estimate.read(node, "difference", -1.0),
         p_value=node["p_value"].maybe_rate(),
         p_holm=None if p_holm is None else p_holm.maybe_rate(),
         p_method="" if method is None else method.text(),
         smallest_gap=None if smallest is None else smallest.maybe_rate(),
+        transfer=detail.transfer(node),
+        auc_difference=detail.auc_difference(node),
+        tar_differences=detail.tar_differences(node),
     )

@@ -13,7 +13,7 @@ from typing import Any
 from bnas_face.errors import FormatError
 from bnas_face.genotype import Genotype
 from bnas_face.report import cells, history, numbers, picture, search
-from bnas_face.report.results import Model
+from bnas_face.report.records import Model
 
 _PAGE_LACKS = ("conv", "tint", "pool", "shade", "alert")
 _TOLD = {

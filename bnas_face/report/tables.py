@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bnas_face.report import numbers
 from bnas_face.report.figures import Mark
-from bnas_face.report.results import Comparison, Model, Outcome, Protocol, Result, Tar
+from bnas_face.report.records import Comparison, Model, Outcome, Protocol, Result, Tar
 from bnas_face.report.verdict import p_decisive
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bnas_face.report import numbers
-from bnas_face.report.results import Comparison, Outcome, Result
+from bnas_face.report.records import Comparison, Outcome, Result
 
 ALPHA = 0.05
 

@@ -200,7 +200,7 @@ def save(folder: Path, content: dict[str, Any], pairs: pd.DataFrame | None = Non
     named = {
         failure[side]
         for entry in content["results"]
-        for failure in entry["failures"] or []
+        for failure in entry.get("failures") or []
         for side in ("reference_image", "probe_image")
         if failure[side]
     }

@@ -9,8 +9,8 @@ from statistics import NormalDist
 
 import pytest
 
-from bnas_face.report import figures, results
-from bnas_face.report.results import Model
+from bnas_face.report import curves, figures, results
+from bnas_face.report.records import Model
 
 
 def _model(weight_bits: int | None, activation_bits: int | None) -> Model:
@@ -69,7 +69,7 @@ def test_no_gaps_give_no_forest(report_folder: Path) -> None:
 def test_every_vertex_of_a_det_curve_is_a_measured_point(report_folder: Path) -> None:
     result = results.load(report_folder)
     outcome = result.outcomes[0]
-    plot = figures.det([(0, outcome)], figures.marks(result.models))
+    plot = curves.det([(0, outcome)], figures.marks(result.models))
     assert plot is not None and outcome.curve is not None
     vertices = [tuple(map(float, pair.split())) for pair in plot.lines[0].path[1:].split("L")]
     assert len(vertices) == len(outcome.curve.fmr)
@@ -84,7 +84,7 @@ def test_every_vertex_of_a_det_curve_is_a_measured_point(report_folder: Path) ->
 
 def test_roc_marks_stand_only_at_supported_targets(report_folder: Path) -> None:
     result = results.load(report_folder)
-    plot = figures.roc([(0, result.outcomes[0])], figures.marks(result.models))
+    plot = curves.roc([(0, result.outcomes[0])], figures.marks(result.models))
     assert plot is not None
     supported = [t for t in result.outcomes[0].tar_at_fmr if t.refused is None and t.fmr_achieved]
     assert len(plot.lines[0].dots) == len(supported) < 3

@@ -66,9 +66,9 @@ def test_a_page_of_objects_has_their_table_and_no_section_of_pairs(
 ) -> None:
     page = html.write(save_report(objects)).read_text()
     sections = re.findall(r'<section id="(\w+)"', page)
-    assert sections == ["verdict", "objects", "provenance"]
+    assert sections == ["verdict", "objects", "size", "provenance"]
     assert re.findall(r'<a href="#(\w+)"><span class="number">(\d)', page) == [
-        ("verdict", "1"), ("objects", "2"), ("provenance", "3"),
+        ("verdict", "1"), ("objects", "2"), ("size", "3"), ("provenance", "4"),
     ]  # fmt: skip
     assert "CIFAR-10 (JPEG), test images" in page
     assert re.findall(r'data-field="top1" data-sort="([\d.]+)"', page) == ["0.88", "0.85"], "the twin comes first"
@@ -108,7 +108,9 @@ def test_faces_and_objects_stand_on_one_page_each_in_its_table(
     both = {key: content[key] + objects[key] for key in ("models", "protocols", "results", "comparisons")}
     page = html.write(save_report({**content, **both})).read_text()
     sections = re.findall(r'<section id="(\w+)"', page)
-    assert sections == ["verdict", "comparison", "objects", "curves", "scores", "failures", "tar", "provenance"]
+    assert sections == [
+        "verdict", "comparison", "objects", "size", "curves", "scores", "failures", "tar", "provenance",
+    ]  # fmt: skip
     faces, _, rest = page.partition('id="objects-table"')
     assert 'data-model-id="c10"' not in faces
     assert 'data-model-id="c10"' in rest

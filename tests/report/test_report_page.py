@@ -42,7 +42,7 @@ def test_the_same_result_gives_the_same_page(report_folder: Path) -> None:
 
 def test_sections_stand_in_order(report_folder: Path) -> None:
     found = re.findall(r'<section id="(\w+)"', _page(report_folder))
-    assert found == ["verdict", "comparison", "curves", "scores", "failures", "tar", "provenance"]
+    assert found == ["verdict", "comparison", "size", "curves", "scores", "failures", "tar", "provenance"]
 
 
 def test_people_read_folds_counted_from_one(report_folder: Path) -> None:
@@ -144,7 +144,7 @@ def test_missing_parts_are_named_instead_of_drawn(content: Content, save_report:
     assert "No histogram: result.json holds none for lfw-xnor" in page
     assert "No failures: result.json lists none" in page
     assert "result.json holds no FMR targets" in page
-    assert 'class="area"' not in page
+    assert 'data-kind="det"' not in page and 'data-kind="roc"' not in page
     assert 'class="panel' not in page
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bnas_face.report import results, verdict
-from bnas_face.report.results import Comparison, Estimate
+from bnas_face.report.estimate import Estimate
+from bnas_face.report.records import Comparison
 
 
 def _comparison(

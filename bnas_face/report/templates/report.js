@@ -24,20 +24,20 @@
 
   /* Curves: the legend hides models; pointer or arrow keys read the nearest measured point. */
   const areas = all(".area").map((node) => ({
-    node, tip: node.parentElement.querySelector(".tip"), cursor: node.querySelector(".cursor"), model: -1, point: -1,
+    node, tip: node.parentElement.querySelector(".tip"), cursor: node.querySelector(".cursor"), model: null, point: -1,
     lines: all("path.line:not(.error)", node).map((path) => ({
-      path, model: Number(path.dataset.model), key: `${node.dataset.protocol}-${path.dataset.model}`,
+      path, model: path.dataset.model, key: `${node.dataset.protocol}-${path.dataset.model}`,
       points: path.getAttribute("d").slice(1).split("L").map((pair) => pair.split(" ").map(Number)),
     })),
   }));
   const inside = ([x, y]) => x >= 0 && x <= 100 && y >= 0 && y <= 100;
   const shownLines = (area) => area.lines.filter((line) => !line.path.classList.contains("off") && line.points.some(inside));
   const percent = (value) => `${Number((100 * value).toFixed(3))} %`;
-  const hide = (area) => { area.tip.hidden = area.cursor.hidden = true; area.model = -1; };
+  const hide = (area) => { area.tip.hidden = area.cursor.hidden = true; area.model = null; };
   const show = (area, line, point) => {
-    const curve = data.curves[line.key], [x, y] = line.points[point];
+    const curve = data.curves[line.key], [x, y] = line.points[point], own = data.models[line.model];
     const counts = (rate, n) => `${percent(rate)} (${Math.round(rate * n)} of ${n})`;
-    const rows = [data.models[line.model], `threshold ${curve.threshold[point].toFixed(3)}`,
+    const rows = curve.tips ? [...(own === undefined ? [] : [own]), ...curve.tips[point].split("\n")] : [own, `threshold ${curve.threshold[point].toFixed(3)}`,
       `FMR ${counts(curve.fmr[point], curve.n_impostor)}`, `FNMR ${counts(curve.fnmr[point], curve.n_genuine)}`];
     area.tip.replaceChildren(...rows.map((text) => Object.assign(document.createElement("span"), { textContent: text })));
     area.model = line.model; area.point = point;
@@ -88,7 +88,7 @@
     });
   }
   for (const box of all("[data-toggle]")) box.addEventListener("change", () => {
-    all(`#curves [data-model="${box.dataset.toggle}"]`).forEach((node) => node.classList.toggle("off", !box.checked));
+    all(`[data-model="${box.dataset.toggle}"]`, box.closest("section")).forEach((node) => node.classList.toggle("off", !box.checked));
     areas.forEach(hide);
   });
 
@@ -124,6 +124,9 @@
     form.addEventListener("submit", (event) => event.preventDefault());
     filter();
   }
+
+  /* Paper has no pointer: everything folded is opened for it. */
+  addEventListener("beforeprint", () => all("details.slice").forEach((one) => { one.open = true; }));
 
   /* Copy: the clipboard where the browser grants it, else a selection the user can copy. */
   for (const button of all("[data-copy]")) button.addEventListener("click", async () => {

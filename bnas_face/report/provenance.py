@@ -1,0 +1,97 @@
+"""What a result says of where it comes from: everything in the file that is drawn nowhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bnas_face import __version__
+from bnas_face.report import numbers
+from bnas_face.report.records import Protocol, Result
+
+_GROUPED_FROM = 10_000
+
+
+def provenance(result: Result) -> dict[str, Any]:
+    """What the last section lists: everything in the file that is not drawn elsewhere, as pairs of name and text."""
+    raw = result.raw
+    return {
+        "seed": raw.get("seed"),
+        "package_version": dict(flat(raw.get("versions"))).get("bnas_face", __version__),
+        "versions": flat(raw.get("versions")),
+        "environment": flat(raw.get("environment")),
+        "models": [
+            {
+                "model": model,
+                "facts": flat({key: model.raw.get(key) for key in _MODEL_FACTS} | {"twin": model.twin or "none"}),
+                "preprocessing": flat(model.raw.get("preprocessing")),
+                "training": flat(model.raw.get("training")),
+            }
+            for model in result.models
+        ],
+        "protocols": [
+            {
+                "protocol": protocol,
+                "facts": _counts(protocol) + flat({key: protocol.raw.get(key) for key in _facts_of(protocol)}),
+                "n_failed": [
+                    (o.model, numbers.count(o.n_failed))
+                    for o in (*result.outcomes, *result.identifications)
+                    if o.protocol == protocol.name
+                ],
+            }
+            for protocol in result.protocols
+        ],
+    }
+
+
+_MODEL_FACTS = (
+    "twin",
+    "source",
+    "backbone",
+    "binarizer",
+    "n_binary_parameters",
+    "size_px",
+    "embedding_dim",
+    "weights_sha256",
+)
+_OBJECT_FACTS = ("dataset", "licence", "version", "labels_sha256", "images_hash")
+_GALLERY_FACTS = ("dataset", "licence", "alignment", "version", "scheme", "gallery_sha256", "images_hash")
+_PROTOCOL_FACTS = ("dataset", "licence", "alignment", "version", "scheme", "n_folds", "pairs_sha256", "images_hash")
+
+
+def _facts_of(protocol: Protocol) -> tuple[str, ...]:
+    if protocol.is_of_gallery:
+        return tuple(key for key in _GALLERY_FACTS if key in protocol.raw)
+    return _OBJECT_FACTS if protocol.is_of_objects else _PROTOCOL_FACTS
+
+
+def _counts(protocol: Protocol) -> list[tuple[str, str]]:
+    """How many images of how many classes, or how many pairs."""
+    if protocol.is_of_objects:
+        return [("images", numbers.count(protocol.n_images)), ("classes", numbers.count(protocol.n_classes))]
+    if protocol.is_of_gallery:
+        return []
+    genuine, impostor = numbers.count(protocol.n_genuine), numbers.count(protocol.n_impostor)
+    return [("pairs", f"{numbers.count(protocol.n_pairs)} ({genuine} genuine, {impostor} impostor)")]
+
+
+def flat(content: Any) -> list[tuple[str, str]]:
+    """The fields of an object as (name, text), nested names joined by dots; null as "not given"."""
+    if not isinstance(content, dict):
+        return [] if content is None else [("", _text(content))]
+    found: list[tuple[str, str]] = []
+    for key, value in content.items():
+        if isinstance(value, dict):
+            found += [(f"{key}.{name}".rstrip("."), text) for name, text in flat(value)]
+        else:
+            found.append((str(key), _text(value)))
+    return found
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "not given"
+    if isinstance(value, list):
+        return ", ".join(_text(member) for member in value) or "none"
+    if isinstance(value, int) and not isinstance(value, bool) and value >= _GROUPED_FROM:
+        return f"{value:,}"
+    return str(value)
