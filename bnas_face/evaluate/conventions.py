@@ -63,10 +63,10 @@ FACEX = Convention(
     arithmetic="float32 cosine",
     flip=False,
     ten_runs=True,
-    stamp="facex: one view of each image, no flip; match if the float32 cosine > t on ten consecutive folds, t the first "
-    "best by TAR - FMR of 1,000 equal steps from the smallest to the largest score of the other nine; a score equal to "
-    't is wrong in either class; FaceX-Zoo prints the standard error of the mean as its "standard deviation"; AUC, EER '
-    f"and TAR by the strict rule; {FAILURES}",
+    stamp="facex: one view of each image, no flip; match if the float32 cosine > t on ten consecutive folds, t the "
+    "first best by TAR - FMR of 1,000 equal steps from the smallest to the largest score of the other nine; a score "
+    'equal to t is wrong in either class; FaceX-Zoo prints the standard error of the mean as its "standard deviation"; '
+    f"AUC, EER and TAR by the strict rule; {FAILURES}",
 )
 ALL = (STRICT, INSIGHTFACE, FACEX)
 

@@ -50,7 +50,7 @@ def evaluate(
     models : sequence of str
         What `embed.open_embedder` opens: run folders, ``onnx:FILE``, ``facenet:NAME``.
     protocols : sequence of str
-        Names of cards.
+        Names of cards, ``csv:PATH`` or ``folder:PATH``.
     out : Path
         Report folder; made if absent.
     convention : str
@@ -187,8 +187,8 @@ def models_or_runs(models: Sequence[str], protocols: Sequence[str], convention: 
         If no model is named and there is no run.
     """
     conventions.get(convention)
-    cards = [protocol.card(name) for name in protocols]
-    return list(models) or runs({kinds.load(card.kind).TASK for card in cards})
+    wanted = [protocol.kind_of(name) for name in protocols]
+    return list(models) or runs({kinds.load(kind).TASK for kind in wanted})
 
 
 def runs(tasks: Collection[str] = ("embedding", "classification")) -> list[str]:

@@ -107,7 +107,7 @@ class Thumbnails:
 
     def name(self, protocol: Any, position: int) -> str | None:
         """Path of the thumbnail relative to the folder; None if the image cannot be read."""
-        name = f"images/{protocol.card.name}-{position:06d}.jpg"
+        name = f"images/{slug(protocol.card.name)}-{position:06d}.jpg"
         if name in self.written:
             return name
         try:
@@ -120,6 +120,11 @@ class Thumbnails:
         write_bytes(self.out / name, content.tobytes())
         self.written.add(name)
         return name
+
+
+def slug(name: str) -> str:
+    """A protocol's name as part of a file name: lower-case letters, digits and ``_``."""
+    return re.sub(r"[^a-z0-9_]+", "_", name.lower()).strip("_") or "protocol"
 
 
 def _to_csv(target: Path, table: pd.DataFrame) -> None:

@@ -97,8 +97,23 @@ class Protocol:
         return subject[self.reference], subject[self.probe]
 
 
+def kind_of(name: str) -> str:
+    """The kind of a protocol, a module of `bnas_face.evaluate.kinds`; raises `UnknownNameError` for a typo."""
+    from bnas_face.evaluate import own
+
+    if own.is_own(name):
+        own.check_kind(name)
+        return ProtocolCard.kind
+    return card(name).kind
+
+
 def load(name: str) -> Protocol | ObjectProtocol:
     """Open a protocol: with its images and pairs, or with its images and their classes.
+
+    Parameters
+    ----------
+    name : str
+        Of a card; or ``"csv:PATH"``, ``"folder:PATH"``.
 
     Raises
     ------
@@ -109,6 +124,10 @@ def load(name: str) -> Protocol | ObjectProtocol:
     ProtocolError
         If the card or the pair list is damaged, absent, or does not hold what the card promises.
     """
+    from bnas_face.evaluate import own
+
+    if own.is_own(name):
+        return own.load(name)
     found = card(name)
     if isinstance(found, ObjectCard):
         return objects.load(found)
