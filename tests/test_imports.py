@@ -18,6 +18,7 @@ RULES = {
     "bnas_face.cli": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.train": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.eval": (HEAVY, (*STAGES, "data", "models", "metrics")),
+    "bnas_face.cli.compare": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.search": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.show": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.data": (HEAVY, (*STAGES, "data", "models", "metrics")),

@@ -9,23 +9,18 @@ from typing import Any
 
 import click
 
-from bnas_face.cli import _show
+from bnas_face.cli import _evaluation, _show
 from bnas_face.config import REPORTS
 
 
-def _triple(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, float, float] | None:
-    """Three numbers, one per colour: ``0.485,0.456,0.406``."""
-    if value is None:
-        return None
-    try:
-        first, second, third = (float(part) for part in value.split(","))
-    except ValueError:
-        raise click.BadParameter(f"'{value}' is not three numbers separated by commas, such as 0.5,0.5,0.5.") from None
-    return first, second, third
-
-
 @click.command(short_help="Evaluate models on protocols and write a report.")
-@click.option("--protocol", "protocols", multiple=True, required=True, help="Protocol to evaluate; repeatable.")
+@click.option(
+    "--protocol",
+    "protocols",
+    multiple=True,
+    required=True,
+    help="Protocol to evaluate, csv:PATH or folder:PATH; repeatable.",
+)
 @click.option(
     "--model",
     "models",
@@ -35,14 +30,9 @@ def _triple(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Report folder. Default: reports/MODELS_PROTOCOLS."
 )
-@click.option("--convention", default="strict", show_default=True, help="strict, insightface or facex.")
 @click.option("--twin", multiple=True, metavar="MODEL=TWIN", help="Compare MODEL with this full-precision TWIN.")
 @click.option("--no-images", is_flag=True, help="No photographs of failed pairs in the report.")
-@click.option("--onnx-mean", callback=_triple, metavar="R,G,B", help="Mean per colour of ONNX models, scale 0 to 1.")
-@click.option("--onnx-std", callback=_triple, metavar="R,G,B", help="Standard deviation per colour of ONNX models.")
-@click.option("--onnx-colour-order", type=click.Choice(["RGB", "BGR"]), help="Colour order of ONNX models.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap.")
-@click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1), help="Images embedded at once.")
+@_evaluation.options
 def command(
     protocols: tuple[str, ...], models: tuple[str, ...], out: Path | None, no_images: bool, **options: Any
 ) -> None:

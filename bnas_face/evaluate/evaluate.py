@@ -104,6 +104,39 @@ def evaluate(
     return result
 
 
+def compare(
+    model: str,
+    other: str,
+    protocols: Sequence[str],
+    convention: str = "strict",
+    *,
+    seed: int = 0,
+    batch_size: int = 64,
+    n_replicates: int = results.N_REPLICATES,
+    progress: Progress | None = None,
+    **onnx: Any,
+) -> dict[str, Any]:
+    """Evaluate two models and compare `model` with `other` on every protocol; nothing is written.
+
+    Parameters and errors as in `evaluate`.
+
+    Returns
+    -------
+    dict
+        As `evaluate`; ``comparisons`` has one entry per protocol.
+
+    Raises
+    ------
+    ConfigError
+        Also if both are the same model.
+    """
+    if _place(model) == _place(other):
+        raise ConfigError(f"'{model}' and '{other}' are the same model; name two different ones.")
+    plan = prepare([model, other], protocols, convention, twin=[f"{model}={other}"], **onnx)
+    how = How(convention=plan.convention, n_replicates=n_replicates, seed=seed)
+    return measure(plan, how, batch_size=batch_size, progress=progress)[0]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """Everything opened and found to fit together; nothing is embedded yet.

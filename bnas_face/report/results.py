@@ -42,6 +42,11 @@ def load(folder: Path) -> Result:
     except (FormatError, RecursionError) as error:
         reason = error if isinstance(error, FormatError) else f"'{file}' is nested too deeply to be a result."
         raise ReportError(f"{reason} A report folder is written by 'bnasface eval --out {folder}'.") from None
+    return parse(content, file)
+
+
+def parse(content: Any, file: Path) -> Result:
+    """What was read of `file` (its name stands in errors), or what `evaluate.measure` returns; errors as in `load`."""
     root = Node(file, "", content)
     schema = root["schema"].text()
     if schema != SCHEMA:

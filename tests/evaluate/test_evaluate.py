@@ -14,6 +14,7 @@ import pytest
 import small_protocol
 from click.testing import CliRunner
 
+from bnas_face.cli.compare import command as compare_command
 from bnas_face.cli.eval import command
 from bnas_face.errors import BnasFaceError, ConfigError, DatasetError, MetricError
 from bnas_face.evaluate import evaluate, output
@@ -307,7 +308,7 @@ def test_default_folder_is_named_after_what_is_compared(models: list[str], proto
 
 
 def invoke(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
-    monkeypatch.setattr(evaluate.protocol, "card", lambda name: None)
+    monkeypatch.setattr(evaluate.protocol, "kind_of", lambda name: "pairs")
     return CliRunner().invoke(command, arguments, catch_exceptions=False)
 
 
@@ -365,3 +366,29 @@ def test_onnx_options_reach_the_model(world: World, monkeypatch: pytest.MonkeyPa
     done = invoke(monkeypatch, "--protocol", "small", "--model", "runs/fine", *arguments)
     assert done.exit_code == 0
     assert asked == {"onnx_mean": (0.485, 0.456, 0.406), "onnx_std": (1.0, 2.0, 3.0), "onnx_colour_order": "BGR"}
+
+
+def test_compare_tells_two_models_apart_in_ten_lines(world: World) -> None:
+    done = CliRunner().invoke(
+        compare_command, ["runs/coarse", "runs/fine", "--protocol", "small"], catch_exceptions=False
+    )
+    lines = [line for line in done.output.splitlines() if line]
+    assert done.exit_code == 0
+    assert len(lines) <= 10
+    assert lines[0].split() == ["small,", "160", "pairs,", "strict", "coarse", "fine"]
+    found = run("coarse", "fine", twin=["coarse=fine"], n_replicates=1000)
+    accuracies = [f"{100 * entry['accuracy']['value']:.1f}" for entry in found["results"]]
+    assert all(text in next(line for line in lines if line.startswith("accuracy")) for text in accuracies)
+    assert lines[-1].startswith("Verdict: coarse is ")
+    assert lines[-1].endswith(".")
+    assert "at that of fine, unchanged: FMR" in lines[-2]
+
+
+def test_compare_writes_nothing(world: World) -> None:
+    evaluate.compare("runs/coarse", "runs/fine", ["small"], n_replicates=60)
+    assert [path for path in Path().rglob("*") if "embeddings" not in str(path) and path.is_file()] == []
+
+
+def test_comparing_a_model_with_itself_is_an_error(world: World) -> None:
+    with pytest.raises(ConfigError, match="are the same model; name two different ones"):
+        evaluate.compare("runs/fine", "runs/fine/", ["small"])
