@@ -71,7 +71,7 @@ def write(folder: Path) -> Path:
 
 def render(result: Result, pairs: pd.DataFrame | None, folder: Path) -> str:
     """The page as text; `folder` is where images are looked for and what the page is named after."""
-    groups = searched.groups(result.models)
+    groups, topic, name = searched.groups(result.models), _topic(result), folder.resolve().name
     content = _content(result, pairs, folder) | {"searched": groups}
     sections = _sections(result, content)
     style, script = template("report.css") + template("parts.css"), template("report.js")
@@ -84,9 +84,10 @@ def render(result: Result, pairs: pd.DataFrame | None, folder: Path) -> str:
             script=script,
             script_hash=script_hash(script),
             data=script_json(_page_data(result, content["sizes"])),
-            topic=_topic(result),
-            name=folder.resolve().name,
-            quoted_name=shlex.quote(folder.resolve().name),
+            topic=topic,
+            title=f"{name} – {topic.lower()} report",
+            name=name,
+            quoted_name=shlex.quote(name),
             sections=sections,
             numbered={name: place for place, (name, _) in enumerate(sections, start=1)},
         )
@@ -113,10 +114,7 @@ def _content(result: Result, pairs: pd.DataFrame | None, folder: Path) -> dict[s
         "best_note": best.NOTE,
         "fmr_targets": sorted({tar.fmr_target for tar in tars}, reverse=True),
         "refusals": list(dict.fromkeys(tar.refused for tar in tars if tar.refused)),
-        "stamps": sorted(
-            ({row.outcome.convention_stamp for row in every} | {o.convention_stamp for o in result.identifications})
-            - {""}
-        ),
+        "stamps": sorted({entry.convention_stamp for entry in result.everything} - {""}),
         "notes": tables.notes(found),
         "verdicts": verdict.verdicts(result),
         "forest": figures.forest(

@@ -33,9 +33,7 @@ def provenance(result: Result) -> dict[str, Any]:
                 "protocol": protocol,
                 "facts": _counts(protocol) + flat({key: protocol.raw.get(key) for key in _facts_of(protocol)}),
                 "n_failed": [
-                    (o.model, numbers.count(o.n_failed))
-                    for o in (*result.outcomes, *result.identifications)
-                    if o.protocol == protocol.name
+                    (o.model, numbers.count(o.n_failed)) for o in result.everything if o.protocol == protocol.name
                 ],
             }
             for protocol in result.protocols

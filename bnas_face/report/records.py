@@ -206,6 +206,11 @@ class Result:
         return [(place, outcome) for place, outcome in found if outcome is not None]
 
     @property
+    def everything(self) -> list[Outcome | Identification]:
+        """The results of all tasks."""
+        return [*self.outcomes, *self.identifications]
+
+    @property
     def places(self) -> dict[str, int]:
         """The place of every model, by its id."""
         return {model.id: place for place, model in enumerate(self.models)}

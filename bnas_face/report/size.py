@@ -13,6 +13,7 @@ from bnas_face.report import figures, numbers
 from bnas_face.report.records import Model, Outcome, Protocol, Result
 
 _ROOM = 1.35  # the axis goes on by this factor left and right of the models
+_LETTER, _LINE, _NAME_MOST = 1.6, 5.5, 41.0  # of a name: width of a letter, height and greatest width in percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +38,20 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """One protocol. `front` joins the best of the files there are, `computed_front` counts computed sizes too."""
+    """One protocol. `front` joins the best of the files there are, `computed_front` counts computed sizes too.
+
+    `labels` says where the name of each point stands ("right above", …); empty where it would cover another.
+    """
 
     protocol: Protocol
+    caption: str
     x_ticks: tuple[figures.Tick, ...]
     y_ticks: tuple[figures.Tick, ...]
     points: tuple[Point, ...]
     front: str
     computed_front: str
     without: tuple[str, ...]
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +124,7 @@ def plot(
     entries: Sequence[tuple[int, Outcome]],
     models: Sequence[Model],
     marks: Sequence[figures.Mark],
+    caption: str = "",
 ) -> Plot | None:
     """The plot of one protocol, or None where fewer than two models have a place in it."""
     sized = [(place, entry, size_of(models[place])) for place, entry in entries]
@@ -151,12 +158,14 @@ def plot(
     steps = figures.round_steps(y.low, y.high, 5)
     return Plot(
         protocol=protocol,
+        caption=caption or ("top-1 %" if protocol.is_of_objects else "accuracy %"),
         x_ticks=_byte_ticks(x),
         y_ticks=y.ticks(steps, steps, lambda value: f"{100 * value:.6g}"),
         points=points,
         front=_staircase(points, {place for place in measured}),
         computed_front=_staircase(points, {place for place in front}) if front != measured else "",
         without=tuple(models[place].id for place, entry, size in sized if size is None or entry.accuracy.value is None),
+        labels=_labels(points),
     )
 
 
@@ -167,6 +176,34 @@ def pareto(known: dict[int, tuple[int, float]]) -> set[int]:
         return any(size <= own[0] and value >= own[1] and (size, value) != own for size, value in known.values())
 
     return {place for place, own in known.items() if not beaten(own)}
+
+
+def _labels(points: Sequence[Point]) -> tuple[str, ...]:
+    """Where names stand without covering each other or a mark, found one by one; percents of a plot 430 px wide."""
+    taken = [(point.x - 1.5, point.y - 2.5, point.x + 1.5, point.y + 2.5) for point in points]
+    found = []
+    for point in points:
+        width = min(_NAME_MOST, _LETTER * len(point.name))
+        boxes = {
+            f"{side} {level}": (left, top, left + width, top + _LINE)
+            for level, top in (("above", point.y - 1 - _LINE), ("below", point.y + 1))
+            for side, left in (("right", point.x + 2), ("left", point.x - 2 - width))
+        }
+        free = [name for name, box in boxes.items() if _is_inside(box) and not any(_meet(box, t) for t in taken)]
+        found.append(free[0] if free else "")
+        taken += [boxes[name] for name in free[:1]]
+    return tuple(found)
+
+
+_Box = tuple[float, float, float, float]
+
+
+def _is_inside(box: _Box) -> bool:
+    return box[0] >= 0 and box[1] >= 0 and box[2] <= 100 and box[3] <= 100
+
+
+def _meet(one: _Box, other: _Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _staircase(points: Iterable[Point], front: set[int]) -> str:

@@ -207,8 +207,8 @@ def _tables(found: Sequence[Row]) -> tuple[list[tuple[Sequence[str], list[list[s
 def markdown(result: Result, marks: Sequence[Mark]) -> str:
     """The tables as Markdown (pipes), with the notes between them."""
     cells, text = _tables(rows(result, marks))
-    parts = [_markdown_table(head, lines) for head, lines in cells]
-    parts.insert(2, "\n".join(_markdown_text(note) for note in text))
+    parts = [markdown_table(head, lines) for head, lines in cells]
+    parts.insert(2, "\n".join(markdown_text(note) for note in text))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -220,11 +220,12 @@ def latex(result: Result, marks: Sequence[Mark]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _markdown_table(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """A table of pipes; empty without rows. From the fourth column on it holds numbers."""
     if not cells:
         return ""
     align = ["---" if place < 3 else "---:" for place in range(len(head))]
-    lines = [[_markdown_text(cell) for cell in line] for line in (head, *cells)]
+    lines = [[markdown_text(cell) for cell in line] for line in (head, *cells)]
     lines.insert(1, align)
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -243,7 +244,8 @@ def _one_line(text: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f\u2028\u2029]+", " ", text)
 
 
-def _markdown_text(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """Text that stays in its cell, whatever it holds."""
     escaped = re.sub(r"([\\`*_\[\]|~])", r"\\\1", _one_line(text))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
