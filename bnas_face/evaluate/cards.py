@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from bnas_face import tables
 from bnas_face.errors import ProtocolError
 
-FORMATS = ("lfw_pairs", "cfp", "agedb", "calfw", "rendered")
+FORMATS = ("lfw_pairs", "cfp", "agedb", "calfw", "rfw", "rendered")
 SCHEMES = ("k_fold", "train_test")
 
 
@@ -94,7 +94,95 @@ class ObjectCard:
     notes: str
 
 
-Card = ProtocolCard | ObjectCard
+@dataclass(frozen=True, kw_only=True)
+class TemplateCard:
+    """What a 1:1 protocol of templates promises: a card with ``task = "templates"``.
+
+    Attributes
+    ----------
+    name, title, source, licence, alignment, notes : str
+    version : int
+        >= 1.
+    task : str
+        ``"templates"``.
+    dataset : str
+        What `bnas_face.data.datasets.load` opens.
+    n_templates, n_pairs, n_genuine, n_impostor : int
+        Expected counts; lists that hold others are refused.
+    pooling : str
+        How the images of a template become one vector, see `templates.Pooling`: ``"N0D1"``.
+    fmr_targets : tuple of float
+        In (0, 1).
+    decision_fmr : float
+        FMR at which the decisions of twins are compared.
+    """
+
+    kind: ClassVar[str] = "templates"
+    name: str
+    title: str
+    version: int
+    task: str
+    dataset: str
+    source: str
+    licence: str
+    n_templates: int
+    n_pairs: int
+    n_genuine: int
+    n_impostor: int
+    alignment: str
+    pooling: str
+    fmr_targets: tuple[float, ...]
+    decision_fmr: float
+    notes: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchCard:
+    """What a protocol of identification (1:N) promises: a card with ``task = "identification"``.
+
+    Attributes
+    ----------
+    name, title, source, licence, alignment, notes : str
+    version : int
+        >= 1.
+    task : str
+        ``"identification"``.
+    dataset : str
+        What `bnas_face.data.datasets.load` opens.
+    n_gallery, n_probes : int
+        Expected numbers of templates; lists that hold others are refused.
+    pooling : str
+        As in `TemplateCard`.
+    ranks : tuple of int
+        Ascending, >= 1.
+    fpir_targets : tuple of float
+        In (0, 1); none where every probe is mated (closed set).
+    """
+
+    kind: ClassVar[str] = "identification"
+    name: str
+    title: str
+    version: int
+    task: str
+    dataset: str
+    source: str
+    licence: str
+    n_gallery: int
+    n_probes: int
+    alignment: str
+    pooling: str
+    ranks: tuple[int, ...]
+    fpir_targets: tuple[float, ...]
+    notes: str
+
+
+Card = ProtocolCard | ObjectCard | TemplateCard | SearchCard
+POOLINGS = ("N0D0", "N0D1")
+TASKS: Mapping[str, type[ObjectCard] | type[TemplateCard] | type[SearchCard]] = {
+    "classification": ObjectCard,
+    "templates": TemplateCard,
+    "identification": SearchCard,
+}
 
 
 def folder() -> Path:
@@ -156,8 +244,11 @@ def _line_of(key: str, text: str) -> str:
 
 
 def _validated(content: Mapping[str, Any], stem: str) -> Card:
-    of_objects = "task" in content
-    fields = {field.name: str(field.type) for field in dataclasses.fields(ObjectCard if of_objects else ProtocolCard)}
+    task = content.get("task", "")
+    if "task" in content and task not in TASKS:
+        raise _BadKeyError("task", f"task is {task!r}; expected {' or '.join(TASKS)}")
+    made_of: type[Card] = TASKS[task] if "task" in content else ProtocolCard
+    fields = {field.name: str(field.type) for field in dataclasses.fields(made_of)}
     for key in content:
         if key not in fields:
             raise _BadKeyError(key, f"unknown key '{key}'.{tables.suggest(key, fields)} Known: {', '.join(fields)}")
@@ -165,61 +256,87 @@ def _validated(content: Mapping[str, Any], stem: str) -> Card:
         if key not in content:
             raise _BadKeyError(key, f"key '{key}' is missing")
         _check_type(key, kind, content[key])
-    if of_objects:
-        recognition = ObjectCard(**content)
-        _check_object_values(recognition, stem)
-        return recognition
-    values = {**content, "fmr_targets": tuple(float(target) for target in content["fmr_targets"])}
-    made = ProtocolCard(**values)
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
+    made = made_of(**values)
     _check_values(made, stem)
     return made
 
 
 def _check_type(key: str, kind: str, value: Any) -> None:
-    if kind == "str":
-        fits = isinstance(value, str)
-    elif kind == "int":
-        fits = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    else:
-        fits = isinstance(value, list) and all(isinstance(item, float) and 0 < item < 1 for item in value)
+    fits, word = {
+        "str": (isinstance(value, str), "text"),
+        "int": (_is_count(value), "a whole number"),
+        "float": (_is_rate(value), "a rate between 0 and 1"),
+        "tuple[int, ...]": (isinstance(value, list) and all(map(_is_count, value)), "a list of whole numbers"),
+        "tuple[float, ...]": (isinstance(value, list) and all(map(_is_rate, value)), "a list of rates between 0 and 1"),
+    }[kind]
     if not fits:
-        word = {"str": "text", "int": "a whole number"}.get(kind, "a list of rates between 0 and 1")
         raise _BadKeyError(key, f"{key} is {value!r}; expected {word}")
 
 
-def _check_values(made: ProtocolCard, stem: str) -> None:
-    least_folds = 2
-    for key, fits, expected in (
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, float) and 0 < value < 1
+
+
+def _check_values(made: Card, stem: str) -> None:
+    common = (
         ("name", made.name == stem, f"the file's name '{stem}'"),
         ("version", made.version >= 1, "1 or more"),
-        ("format", made.format in FORMATS, f"one of {', '.join(FORMATS)}"),
-        ("scheme", made.scheme in SCHEMES, f"one of {', '.join(SCHEMES)}"),
+    )
+    for key, fits, expected in (*common, *_own_values(made)):
+        if not fits:
+            raise _BadKeyError(key, f"{key} is {getattr(made, key)!r}; expected {expected}")
+
+
+Check = tuple[str, bool, str]
+"""Key, whether its value fits, and what was expected."""
+
+
+def _own_values(made: Card) -> tuple[Check, ...]:
+    """The checks of one kind of card."""
+    if isinstance(made, ObjectCard):
+        return (("n_images", made.n_images > 0, "1 or more"), ("n_classes", made.n_classes > 1, "2 or more"))
+    if isinstance(made, SearchCard):
+        return (
+            ("n_gallery", made.n_gallery > 0, "1 or more"),
+            ("n_probes", made.n_probes > 0, "1 or more"),
+            ("pooling", made.pooling in POOLINGS, f"one of {', '.join(POOLINGS)}"),
+            ("ranks", made.ranks == tuple(sorted({*made.ranks} - {0})), "each once, 1 or more, smallest first"),
+            _falling("fpir_targets", made.fpir_targets),
+        )
+    if isinstance(made, TemplateCard):
+        return (
+            *_pair_counts(made),
+            ("n_templates", made.n_templates > 1, "2 or more"),
+            ("pooling", made.pooling in POOLINGS, f"one of {', '.join(POOLINGS)}"),
+        )
+    return _fold_values(made)
+
+
+def _pair_counts(made: ProtocolCard | TemplateCard) -> tuple[Check, ...]:
+    return (
         ("n_pairs", made.n_pairs == made.n_genuine + made.n_impostor, "n_genuine + n_impostor"),
         ("n_genuine", made.n_genuine > 0, "1 or more"),
         ("n_impostor", made.n_impostor > 0, "1 or more"),
+        _falling("fmr_targets", made.fmr_targets),
+    )
+
+
+def _falling(key: str, targets: tuple[float, ...]) -> Check:
+    return key, targets == tuple(sorted({*targets}, reverse=True)), "each once, largest first"
+
+
+def _fold_values(made: ProtocolCard) -> tuple[Check, ...]:
+    least_folds = 2
+    return (
+        ("format", made.format in FORMATS, f"one of {', '.join(FORMATS)}"),
+        ("scheme", made.scheme in SCHEMES, f"one of {', '.join(SCHEMES)}"),
+        *_pair_counts(made),
         ("n_folds", made.n_folds >= least_folds, "2 or more"),
         ("n_folds", made.scheme != "train_test" or made.n_folds == least_folds, "2 for scheme train_test"),
         ("size_px", made.size_px > 0, "1 or more"),
-        (
-            "fmr_targets",
-            made.fmr_targets == tuple(sorted({*made.fmr_targets}, reverse=True)),
-            "each once, largest first",
-        ),
-    ):
-        _check_value(made, key, fits, expected)
-
-
-def _check_object_values(made: ObjectCard, stem: str) -> None:
-    for key, fits, expected in (
-        ("name", made.name == stem, f"the file's name '{stem}'"),
-        ("version", made.version >= 1, "1 or more"),
-        ("task", made.task == "classification", "classification"),
-        ("n_images", made.n_images > 0, "1 or more"),
-        ("n_classes", made.n_classes > 1, "2 or more"),
-    ):
-        _check_value(made, key, fits, expected)
-
-
-def _check_value(made: Card, key: str, fits: bool, expected: str) -> None:
-    if not fits:
-        raise _BadKeyError(key, f"{key} is {getattr(made, key)!r}; expected {expected}")
+    )

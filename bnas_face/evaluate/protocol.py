@@ -14,9 +14,11 @@ from bnas_face.config import data_root
 from bnas_face.data.formats import pair_lists
 from bnas_face.data.images import FaceImages
 from bnas_face.errors import FormatError, ProtocolError
-from bnas_face.evaluate import objects
-from bnas_face.evaluate.cards import ObjectCard, ProtocolCard, card, names
+from bnas_face.evaluate import identification, objects, template_pairs
+from bnas_face.evaluate.cards import ObjectCard, ProtocolCard, SearchCard, TemplateCard, card, names
+from bnas_face.evaluate.identification import SearchProtocol
 from bnas_face.evaluate.objects import ObjectProtocol
+from bnas_face.evaluate.template_pairs import TemplateProtocol
 from bnas_face.files import sha256_text
 
 __all__ = [
@@ -107,8 +109,8 @@ def kind_of(name: str) -> str:
     return card(name).kind
 
 
-def load(name: str) -> Protocol | ObjectProtocol:
-    """Open a protocol: with its images and pairs, or with its images and their classes.
+def load(name: str) -> Protocol | ObjectProtocol | TemplateProtocol | SearchProtocol:
+    """Open a protocol: with its images and pairs, or with its images and their classes, templates or gallery.
 
     Parameters
     ----------
@@ -131,6 +133,10 @@ def load(name: str) -> Protocol | ObjectProtocol:
     found = card(name)
     if isinstance(found, ObjectCard):
         return objects.load(found)
+    if isinstance(found, TemplateCard):
+        return template_pairs.load(found)
+    if isinstance(found, SearchCard):
+        return identification.load(found)
     if found.format == "rendered":
         from bnas_face.data.synthetic import protocols as rendered
 

@@ -16,7 +16,7 @@ N_SUBJECTS, N_GALLERY, N_PROBE_TEMPLATES = 12, 8, 2
 def face(subject: int, seed: int, size: tuple[int, int] = (60, 50)) -> np.ndarray:
     """A crop of any shape whose coarse pattern is its person's, with noise that differs by image."""
     own = np.random.default_rng(1000 + subject).integers(0, 256, (4, 4, 3))
-    noise = np.random.default_rng(seed).normal(0, 25, (4, 4, 3))
+    noise = np.random.default_rng(seed).normal(0, 60, (4, 4, 3))
     coarse = (own + noise).clip(0, 255).astype(np.uint8)
     rows, columns = (np.linspace(0, 3.999, side).astype(int) for side in size)
     return np.ascontiguousarray(coarse[rows][:, columns])

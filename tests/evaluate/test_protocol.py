@@ -30,6 +30,8 @@ def test_every_card_is_valid_and_adds_up(name: str) -> None:
     assert dataset in datasets.names()
     if isinstance(card, cards.ObjectCard):
         assert split == datasets.card(dataset).test_split
+    elif not isinstance(card, cards.ProtocolCard):
+        assert card.kind in ("templates", "identification") and card.pooling in cards.POOLINGS
     else:
         assert card.n_genuine + card.n_impostor == card.n_pairs
         assert card.format in cards.FORMATS
