@@ -65,6 +65,34 @@ def check(dataset: str, against: str | None) -> None:
 
 @command.command()
 @click.argument("dataset")
+@click.option("--against", metavar="DATASET", help="The other set: training and test images must not share people.")
+@click.option("--model", help="Compare the people of both sets by this embedder too: runs/NAME or onnx:FILE.")
+@click.option("--out", type=_PATH, help="CSV of all findings; default reports/audit_DATASET[_OTHER].csv.")
+def audit(dataset: str, against: str | None, model: str | None, out: Path | None) -> None:
+    """Audit DATASET: broken images, copies and near copies, people that another set has too.
+
+    \b
+    Example:
+      bnasface data audit lfw --against cfp --model onnx:FILE
+    """
+    from bnas_face.config import REPORTS
+    from bnas_face.evaluate import audit as auditing
+
+    with _show.progress_bars() as progress:
+        found = auditing.audit(dataset, against, model, progress)
+    path = (
+        out
+        or REPORTS
+        / f"audit_{'_'.join(spec.replace(':', '-').replace('/', '-') for spec in (dataset, against) if spec)}.csv"
+    )
+    auditing.write(found, path)
+    for fact in found.facts:
+        click.echo(fact)
+    click.echo(f"All {len(found.findings):,} findings: {path}")
+
+
+@command.command()
+@click.argument("dataset")
 def where(dataset: str) -> None:
     """Where to get DATASET, its terms, the layout expected, and the command that imports it."""
     from bnas_face.data import datasets, library
