@@ -3,50 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import searches
+from chromium import open_page, select
 
 from bnas_face.report import html, numbers
 
 pytestmark = pytest.mark.browser
-OPTIONS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-extensions",
-    "--disable-dev-shm-usage",
-)
 WIDTHS = (360, 1280)
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """One headless Chromium for all tests of this file; skips where there is none."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("no chromium and chromedriver on the PATH: install both to test the page in a browser")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    opened = webdriver.Chrome(options=options, service=Service(driver))
-    yield opened
-    opened.quit()
 
 
 @pytest.fixture(scope="session")
@@ -56,22 +23,6 @@ def example(tmp_path_factory: pytest.TempPathFactory, example_content: Any) -> P
     folder: Path = save(tmp_path_factory.mktemp("reports") / "example", *from_content)
     html.write(folder)
     return folder
-
-
-def _open(browser: Any, page: Path, width: int = 1280, scheme: str = "light") -> None:
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    wishes = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
-    features = [{"name": name, "value": value} for name, value in wishes.items()]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": features})
-    browser.get_log("browser")
-    browser.get_log("performance")
-    browser.get(page.as_uri())
-
-
-def _all(browser: Any, selector: str) -> list[Any]:
-    found: list[Any] = browser.find_elements("css selector", selector)
-    return found
 
 
 def _requests(browser: Any) -> list[str]:
@@ -90,19 +41,19 @@ def test_the_page_loads_without_errors_requests_or_sideways_scrolling(
     browser: Any, example: Path, width: int, scheme: str
 ) -> None:
     page = example / "report.html"
-    _open(browser, page, width, scheme)
+    open_page(browser, page, width, scheme)
     assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
     assert [url for url in _requests(browser) if not url.startswith("data:")] == [page.as_uri()]
     inner, scrolled = browser.execute_script(
         "return [document.documentElement.clientWidth, document.documentElement.scrollWidth]"
     )
     assert scrolled <= inner <= width
-    assert len(_all(browser, "section")) == 8
+    assert len(select(browser, "section")) == 8
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_comparison_table_reads_back_as_result_json(browser: Any, example: Path, width: int) -> None:
-    _open(browser, example / "report.html", width)
+    open_page(browser, example / "report.html", width)
     content = _content(example)
     gaps = {(c["protocol"], c["model"]): c for c in content["comparisons"]}
     read = browser.execute_script(
@@ -132,34 +83,34 @@ def test_the_comparison_table_reads_back_as_result_json(browser: Any, example: P
 
 
 def test_verdict_and_tar_table_read_back_as_result_json(browser: Any, example: Path) -> None:
-    _open(browser, example / "report.html")
+    open_page(browser, example / "report.html")
     content = _content(example)
-    assert len(_all(browser, "[data-verdict]")) == len(content["comparisons"])
-    assert len(_all(browser, ".forest-row:not(.forest-axis)")) == len(content["comparisons"])
-    shown = [cell.text for cell in _all(browser, "#tar-table td[data-field=tar]")]
+    assert len(select(browser, "[data-verdict]")) == len(content["comparisons"])
+    assert len(select(browser, ".forest-row:not(.forest-axis)")) == len(content["comparisons"])
+    shown = [cell.text for cell in select(browser, "#tar-table td[data-field=tar]")]
     refused = sum(tar["refused"] is not None for entry in content["results"] for tar in entry["tar_at_fmr"])
     assert shown.count("insufficient data") == refused == len(content["results"])
     first = content["results"][0]["tar_at_fmr"][0]
     assert shown[0].startswith(f"{100 * first['tar']:.1f} ")
     assert f"{first['n_false_matches']} of 500" in shown[0]
-    assert any("needs at least 1000 impostor pairs" in note.text for note in _all(browser, "#tar .notes li"))
+    assert any("needs at least 1000 impostor pairs" in note.text for note in select(browser, "#tar .notes li"))
 
 
 @pytest.mark.parametrize("by", ["mouse", "keyboard"])
 def test_a_heading_sorts_within_each_protocol(browser: Any, example: Path, by: str) -> None:
-    _open(browser, example / "report.html")
-    head = next(h for h in _all(browser, "#comparison-table thead th") if h.text.startswith("Gap"))
+    open_page(browser, example / "report.html")
+    head = next(h for h in select(browser, "#comparison-table thead th") if h.text.startswith("Gap"))
     button = head.find_element("css selector", "button")
     orders = []
     for _ in range(2):
         button.click() if by == "mouse" else button.send_keys("\n")
-        body = _all(browser, "#comparison-table tbody")[0]
+        body = select(browser, "#comparison-table tbody")[0]
         values = [c.get_attribute("data-sort") for c in body.find_elements("css selector", "[data-field=gap]")]
         orders.append((head.get_attribute("aria-sort"), values))
     gaps = sorted(str(c["difference"]) for c in _content(example)["comparisons"] if c["protocol"] == "cfp_ff")
     descending = sorted(gaps, key=float, reverse=True)
     assert orders == [("descending", [*descending, "", ""]), ("ascending", [*descending[::-1], "", ""])]
-    assert "group" in _all(browser, "#comparison-table tbody tr")[0].get_attribute("class")
+    assert "group" in select(browser, "#comparison-table tbody tr")[0].get_attribute("class")
 
 
 def _shown_cards(browser: Any) -> list[dict[str, str]]:
@@ -170,11 +121,11 @@ def _shown_cards(browser: Any) -> list[dict[str, str]]:
 
 
 def test_failures_are_filtered_by_model_kind_and_who_failed(browser: Any, example: Path) -> None:
-    _open(browser, example / "report.html")
-    n_cards = len(_all(browser, ".card"))
+    open_page(browser, example / "report.html")
+    n_cards = len(select(browser, ".card"))
     assert len(_shown_cards(browser)) == 12
     for _ in range(3):
-        for button in _all(browser, "#more"):
+        for button in select(browser, "#more"):
             button.click() if button.is_displayed() else None
     assert len(_shown_cards(browser)) == n_cards
     browser.find_element("css selector", "select[name=model] option[value='2']").click()
@@ -193,7 +144,7 @@ def test_failures_are_filtered_by_model_kind_and_who_failed(browser: Any, exampl
 
 
 def test_filters_that_fit_nothing_say_so(browser: Any, example: Path) -> None:
-    _open(browser, example / "report.html")
+    open_page(browser, example / "report.html")
     script = "document.querySelectorAll('.card').forEach((c) => { c.dataset.kind = 'fnm' })"
     browser.execute_script(script)
     browser.find_element("css selector", "input[name=kind][value=fm]").click()
@@ -202,9 +153,9 @@ def test_filters_that_fit_nothing_say_so(browser: Any, example: Path) -> None:
 
 
 def test_arrow_keys_read_measured_points_of_a_curve(browser: Any, example: Path) -> None:
-    _open(browser, example / "report.html")
-    area = _all(browser, "#curves .area")[0]
-    tip = _all(browser, "#curves .tip")[0]
+    open_page(browser, example / "report.html")
+    area = select(browser, "#curves .area")[0]
+    tip = select(browser, "#curves .tip")[0]
     area.send_keys("\ue014")  # arrow right
     first = tip.text.split("\n")
     area.send_keys("\ue014")
@@ -223,13 +174,13 @@ def test_arrow_keys_read_measured_points_of_a_curve(browser: Any, example: Path)
 def test_pointing_reads_the_nearest_point_and_the_legend_hides_a_model(browser: Any, example: Path) -> None:
     from selenium.webdriver import ActionChains
 
-    _open(browser, example / "report.html")
-    area = _all(browser, "#curves .area")[0]
+    open_page(browser, example / "report.html")
+    area = select(browser, "#curves .area")[0]
     ActionChains(browser).move_to_element(area).perform()
-    seen = _all(browser, "#curves .tip")[0].text.split("\n")
+    seen = select(browser, "#curves .tip")[0].text.split("\n")
     assert seen[0] in {model["id"] for model in _content(example)["models"]}
     assert seen[2].startswith("FMR ") and " of 500)" in seen[2]
-    for box in _all(browser, "[data-toggle]")[1:]:
+    for box in select(browser, "[data-toggle]")[1:]:
         box.click()
     visible = browser.execute_script(
         "return [...document.querySelectorAll('#curves [data-model]')].filter((n) => n.checkVisibility())"
@@ -237,7 +188,7 @@ def test_pointing_reads_the_nearest_point_and_the_legend_hides_a_model(browser: 
     )
     assert set(visible) == {"0"}
     ActionChains(browser).move_by_offset(5, 5).perform()
-    assert _all(browser, "#curves .tip")[0].text.split("\n")[0] == "lfw-float"
+    assert select(browser, "#curves .tip")[0].text.split("\n")[0] == "lfw-float"
 
 
 CONTRAST = """
@@ -267,7 +218,7 @@ return found.sort((x, y) => x[0] - y[0]).slice(0, 3);
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_has_readable_contrast(browser: Any, example: Path, scheme: str) -> None:
-    _open(browser, example / "report.html", scheme=scheme)
+    open_page(browser, example / "report.html", scheme=scheme)
     worst = browser.execute_script(CONTRAST)
     assert worst[0][0] >= 4.5, worst
     ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
@@ -275,14 +226,14 @@ def test_every_text_has_readable_contrast(browser: Any, example: Path, scheme: s
 
 
 def test_keyboard_reaches_every_control_and_no_control_is_nameless(browser: Any, example: Path) -> None:
-    _open(browser, example / "report.html")
+    open_page(browser, example / "report.html")
     nameless = browser.execute_script(
         """return [...document.querySelectorAll("button, input, select, a[href], [tabindex='0']")]
           .filter((n) => !(n.getAttribute("aria-label") || n.getAttribute("aria-labelledby") || n.labels?.length
             || n.textContent.trim())).map((n) => n.outerHTML)"""
     )
     assert nameless == []
-    assert _all(browser, "[tabindex]:not([tabindex='0'])") == []
+    assert select(browser, "[tabindex]:not([tabindex='0'])") == []
     pictures = browser.execute_script("return [...document.images].filter((n) => !n.alt).length")
     assert pictures == 0
 
@@ -298,11 +249,11 @@ def test_hostile_names_run_nothing_and_break_nothing(
         "CFP Frontal-Frontal", "<b>{{7*7}}</b>'\\\""
     )
     folder = save(tmp_path / "hostile", json.loads(text), pairs.replace({"model": {"lfw-xnor": hostile}}))
-    _open(browser, html.write(folder), width)
+    open_page(browser, html.write(folder), width)
     assert browser.title == "hostile – face verification report"
     assert hostile in browser.find_element("css selector", "#comparison-table").get_attribute("textContent")
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
-    assert len(_all(browser, "script")) == 2
+    assert len(select(browser, "script")) == 2
     inner, scrolled = browser.execute_script(
         "return [document.documentElement.clientWidth, document.documentElement.scrollWidth]"
     )
@@ -312,15 +263,15 @@ def test_hostile_names_run_nothing_and_break_nothing(
 def test_an_injected_script_is_stopped_by_the_pages_own_policy(browser: Any, example: Path, tmp_path: Path) -> None:
     page = (example / "report.html").read_text()
     (tmp_path / "page.html").write_text(page.replace("</main>", "<script>document.title='run'</script></main>"))
-    _open(browser, tmp_path / "page.html")
+    open_page(browser, tmp_path / "page.html")
     assert browser.title == "example – face verification report"
 
 
 def test_a_printed_page_shows_no_controls(browser: Any, example: Path) -> None:
-    _open(browser, example / "report.html")
+    open_page(browser, example / "report.html")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    assert not any(control.is_displayed() for control in _all(browser, ".controls"))
-    assert all(figure.is_displayed() for figure in _all(browser, "figure"))
+    assert not any(control.is_displayed() for control in select(browser, ".controls"))
+    assert all(figure.is_displayed() for figure in select(browser, "figure"))
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
@@ -342,7 +293,7 @@ def searched_example(tmp_path_factory: pytest.TempPathFactory, example_content: 
 def test_searched_cells_are_drawn_on_desk_and_phone_and_run_nothing(
     browser: Any, searched_example: Path, width: int
 ) -> None:
-    _open(browser, searched_example / "report.html", width)
+    open_page(browser, searched_example / "report.html", width)
     assert browser.title == "searched – face verification report"
     assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
     inner, scrolled = browser.execute_script(
@@ -357,7 +308,7 @@ def test_searched_cells_are_drawn_on_desk_and_phone_and_run_nothing(
 
 
 def test_searched_cells_are_printed_whole(browser: Any, searched_example: Path) -> None:
-    _open(browser, searched_example / "report.html", 700)
+    open_page(browser, searched_example / "report.html", 700)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     hidden, widths = browser.execute_script(
         """const all = [...document.querySelectorAll("#searched .picture *:not(title, desc, g)")];

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import conftest
 import extended
 import pytest
+import studies
 from click.testing import CliRunner
 
 from bnas_face.cli.report import command
@@ -25,14 +25,14 @@ def study(tmp_path: Path) -> Callable[..., Path]:
     """Writes a result of two models, whose hashes are their names, to a folder; `change` changes it first."""
 
     def write(name: str, change: Callable[[Content], Any] = lambda content: None, models: int = 2) -> Path:
-        names = (conftest.FLOAT, conftest.W1A1, conftest.OUTSIDE)[:models]
-        content, _ = conftest.build(names)
+        names = (studies.FLOAT, studies.W1A1, studies.OUTSIDE)[:models]
+        content, _ = studies.build(names)
         for model in content["models"]:
             model["weights_sha256"] = model["id"].encode().hex()
         for entry in content["results"]:
             entry["failures"] = []
         change(content)
-        return conftest.save(tmp_path / name, content)
+        return studies.save(tmp_path / name, content)
 
     return write
 
@@ -50,7 +50,7 @@ def test_the_same_weights_share_a_row_whatever_they_are_called(study: Callable[.
     def rename(content: Content) -> None:
         text = json.dumps(content).replace("lfw-float", "my-float")
         content.update(json.loads(text))
-        content["models"][0]["weights_sha256"] = conftest.FLOAT.encode().hex()
+        content["models"][0]["weights_sha256"] = studies.FLOAT.encode().hex()
 
     board = _merged(study("a"), study("b", rename))
     assert [(row.names, row.studies) for row in board.rows] == [
@@ -118,7 +118,7 @@ def test_the_best_of_a_column_is_marked_only_beyond_all_intervals(study: Callabl
 
 
 def test_galleries_and_pairs_stand_side_by_side(tmp_path: Path, content: Content) -> None:
-    folder = conftest.save(tmp_path / "full", extended.extend(content))
+    folder = studies.save(tmp_path / "full", extended.extend(content))
     board = _merged(folder)
     assert [(column.key.metric, column.unit) for column in board.columns] == [
         ("accuracy", "pairs"), ("accuracy", "pairs"), ("rank-1", "probes"),
