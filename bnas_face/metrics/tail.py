@@ -20,6 +20,8 @@ MARGIN = 3.0
 """So many times the share of impostors that the largest target admits is kept: replicates differ in weight."""
 LEAST_KEPT = 4096
 """So many impostor scores are kept at least."""
+MOST_DENSE = 6000
+"""Up to so many subjects their pairs are counted in a full table (288 MB), whose products are much faster."""
 CHUNK = 25
 """Replicates held in memory at once."""
 
@@ -37,7 +39,9 @@ class Tail:
         The highest scores, descending; all that equal the lowest of them are among them.
     impostor_subjects : ndarray of int64, shape (2, n_kept)
     counts : sparse array, shape (n_subjects, n_subjects)
-        Number of impostor pairs of each two subjects.
+        Number of impostor pairs of each two different subjects.
+    own_counts : ndarray of int64, shape (n_subjects,)
+        Number of pairs of one subject that are marked impostor (marked wrongly, or people are told from pairs).
     """
 
     genuine: FloatArray
@@ -45,6 +49,7 @@ class Tail:
     impostor: FloatArray
     impostor_subjects: IntArray
     counts: sparse.csr_array
+    own_counts: IntArray
 
 
 def tail_of(
@@ -86,22 +91,24 @@ def tail_of(
     kept = kept[np.argsort(-scores[kept], kind="stable")]
     genuine = np.flatnonzero(is_genuine)
     genuine = genuine[np.argsort(scores[genuine], kind="stable")]
+    first, second = reference_subject[impostors], probe_subject[impostors]
     return Tail(
         genuine=scores[genuine].astype(np.float64),
         genuine_subject=reference_subject[genuine].astype(np.int64),
         impostor=scores[kept].astype(np.float64),
         impostor_subjects=np.stack([reference_subject[kept], probe_subject[kept]]).astype(np.int64),
-        counts=_counts(reference_subject[impostors], probe_subject[impostors], n_subjects),
+        counts=_counts(first, second, n_subjects),
+        own_counts=np.bincount(first[first == second], minlength=n_subjects).astype(np.int64),
     )
 
 
 def _counts(first: NDArray[np.integer], second: NDArray[np.integer], n_subjects: int) -> sparse.csr_array:
-    """Pairs of each two subjects, added up a few million at a time."""
+    """Pairs of each two different subjects, added up a few million at a time."""
     total = sparse.csr_array((n_subjects, n_subjects), dtype=np.int64)
     for start in range(0, len(first), 1 << 22):
-        part = slice(start, start + (1 << 22))
-        ones = np.ones(len(first[part]), np.int64)
-        total = total + sparse.coo_array((ones, (first[part], second[part])), shape=total.shape).tocsr()
+        one, other = first[start : start + (1 << 22)], second[start : start + (1 << 22)]
+        differ = (one != other).astype(np.int64)
+        total = total + sparse.coo_array((differ, (one, other)), shape=total.shape).tocsr()
     return total
 
 
@@ -124,12 +131,18 @@ def tar_replicates(tail: Tail, fmr_targets: tuple[float, ...], n_replicates: int
     # above this score a genuine pair matches when the group of impostors with this score is the first not admitted
     group_score = tail.impostor[last]
     n_below = np.searchsorted(tail.genuine, group_score, side="right")
+    first, second = tail.impostor_subjects
+    differ = np.flatnonzero(first != second)
+    counts = tail.counts.astype(np.float64)  # whole numbers up to 2**53 stay exact
+    if counts.shape[0] <= MOST_DENSE:
+        counts = counts.toarray()
     found = []
     for multiplicity in _draws(tail.counts.shape[0], n_replicates, seed):
-        first, second = tail.impostor_subjects
-        weight = multiplicity[:, first] * multiplicity[:, second]
+        weight = multiplicity[:, first]
+        weight[:, differ] *= multiplicity[:, second[differ]]
         admitted = np.cumsum(weight, axis=1)[:, last]
-        total = np.einsum("rs,rs->r", multiplicity @ tail.counts, multiplicity)
+        of_others = np.einsum("rs,rs->r", multiplicity.astype(np.float64) @ counts, multiplicity)
+        total = np.rint(of_others).astype(np.int64) + multiplicity @ tail.own_counts
         genuine = np.cumsum(multiplicity[:, tail.genuine_subject], axis=1)
         genuine = np.concatenate((np.zeros((len(genuine), 1), np.int64), genuine), axis=1)
         found.append(np.stack([_tar(admitted, total, genuine, n_below, t) for t in fmr_targets], axis=1))
