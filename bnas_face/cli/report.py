@@ -35,12 +35,10 @@ def command(folders: tuple[Path, ...], out: Path | None, figures: bool) -> None:
         return
     if out is not None:
         raise click.UsageError(f"--out {out} is for the leaderboard of several folders; one folder's page stays in it.")
-    from bnas_face.report import html
+    from bnas_face.report import html, plates
 
     _say(html.write(folders[0]))
     if figures:
-        from bnas_face.report import plates
-
         for line in plates.write(folders[0]):
             click.echo(line)
 

@@ -1,1 +1,1 @@
-"""Results on disk in, one self-contained page and the tables of a paper out. Reads files only, never torch."""
+"""Results on disk in; one self-contained page, a leaderboard, tables and figures of a paper out. Never torch."""
