@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bnas_face.report import numbers
+from bnas_face.report import numbers, slices
 from bnas_face.report.figures import Mark
+from bnas_face.report.identification import Identification, OpenSet, Rank
 from bnas_face.report.records import Comparison, Model, Outcome, Protocol, Result, Tar
 from bnas_face.report.verdict import p_decisive
 
@@ -110,6 +111,12 @@ TAR_HEAD = (
 )
 
 
+SLICE_HEAD = (
+    "Protocol", "Group", "Model", "Genuine", "Impostor", "FMR %", "95 % interval", "FNMR %", "95 % interval",
+)  # fmt: skip
+GALLERY_HEAD = ("Protocol", "Model", "Measure", "%", "95 % interval", "FPIR achieved %", "False positives", "Threshold")
+
+
 def comparison_cells(row: Row) -> list[str]:
     """The cells of a row under `COMPARISON_HEAD`."""
     outcome, gap = row.outcome, row.comparison.difference if row.comparison else None
@@ -166,6 +173,55 @@ def tar_cells(entry: TarRow) -> list[str]:
     ]
 
 
+def slice_cells(result: Result, marks: Sequence[Mark]) -> list[list[str]]:
+    """Cells under `SLICE_HEAD`: one row per protocol, group and model, as the page shows them."""
+    return [
+        [
+            table.protocol.title,
+            f"{table.column}: {part.label}" + (f" ({part.small})" if part.small else ""),
+            result.models[line.model].id,
+            numbers.count(part.n_genuine),
+            numbers.count(part.n_impostor),
+            line.fmr.rate,
+            line.fmr.span,
+            line.fnmr.rate,
+            line.fnmr.span,
+        ]
+        for table in slices.tables(result, marks)
+        for part in table.parts
+        for line in part.lines
+    ]
+
+
+def gallery_cells(result: Result) -> list[list[str]]:
+    """Cells under `GALLERY_HEAD`: one row per protocol, model and rank or FPIR target."""
+    titles = {protocol.name: protocol.title for protocol in result.protocols}
+    return [
+        [titles[one.protocol], one.model, *cells]
+        for one in result.identifications
+        for cells in (*(_rank_cells(rank, one) for rank in one.ranks), *(_open_cells(o, one) for o in one.open_set))
+    ]
+
+
+def _rank_cells(rank: Rank, one: Identification) -> list[str]:
+    share = rank.share
+    shown = [numbers.percent(share.value, one.n_mated), numbers.span(share.low, share.high, one.n_mated)]
+    return [f"rank {rank.rank}", *shown, *[numbers.MISSING] * 3]
+
+
+def _open_cells(found: OpenSet, one: Identification) -> list[str]:
+    refused, tpir = found.refused is not None, found.tpir
+    positives = found.n_false_positives
+    return [
+        f"TPIR at FPIR {numbers.fmr_target(found.fpir_target)}",
+        "insufficient data" if refused else numbers.percent(tpir.value, one.n_mated),
+        numbers.span(tpir.low, tpir.high, one.n_mated),
+        numbers.rate(found.fpir_achieved, one.n_nonmated),
+        numbers.MISSING if positives is None else f"{positives:,} of {one.n_nonmated:,}",
+        numbers.score(found.threshold),
+    ]
+
+
 def notes(found: Sequence[Row]) -> list[str]:
     """Sentences that name the convention, the ± and the intervals of the tables."""
     if not found:
@@ -193,20 +249,23 @@ def notes(found: Sequence[Row]) -> list[str]:
     return text
 
 
-def _tables(found: Sequence[Row]) -> tuple[list[tuple[Sequence[str], list[list[str]]]], list[str]]:
-    """Heads and cells of the three tables, and the notes below the first two."""
+def _tables(result: Result, marks: Sequence[Mark]) -> tuple[list[tuple[Sequence[str], list[list[str]]]], list[str]]:
+    """Heads and cells of all tables, and the notes below the first two."""
+    found = rows(result, marks)
     faces, objects = of_faces(found), of_objects(found)
     cells: list[tuple[Sequence[str], list[list[str]]]] = [
         (COMPARISON_HEAD, [comparison_cells(row) for row in faces]),
         (OBJECT_HEAD, [object_cells(row) for row in objects]),
         (TAR_HEAD, [tar_cells(entry) for entry in tar_rows(faces)]),
+        (SLICE_HEAD, slice_cells(result, marks)),
+        (GALLERY_HEAD, gallery_cells(result)),
     ]
     return cells, list(dict.fromkeys([*notes(faces), *notes(objects)]))
 
 
 def markdown(result: Result, marks: Sequence[Mark]) -> str:
     """The tables as Markdown (pipes), with the notes between them."""
-    cells, text = _tables(rows(result, marks))
+    cells, text = _tables(result, marks)
     parts = [markdown_table(head, lines) for head, lines in cells]
     parts.insert(2, "\n".join(markdown_text(note) for note in text))
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -214,7 +273,7 @@ def markdown(result: Result, marks: Sequence[Mark]) -> str:
 
 def latex(result: Result, marks: Sequence[Mark]) -> str:
     """The tables as LaTeX `tabular`s; needs ``\\usepackage{booktabs}``."""
-    cells, text = _tables(rows(result, marks))
+    cells, text = _tables(result, marks)
     parts = ["\n".join("% " + _latex_text(note) for note in text)]
     parts += [_latex_table(head, lines) for head, lines in cells]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import extended
+
 from bnas_face.report import figures, results, tables
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -47,3 +49,15 @@ def test_a_result_without_results_gives_no_empty_tables(
     markdown, latex = _tables(save_report(content))
     assert "|" not in markdown
     assert "tabular" not in latex
+
+
+def test_slices_and_galleries_have_tables_of_their_own(
+    content: dict[str, Any], save_report: Callable[..., Path]
+) -> None:
+    markdown, latex = _tables(save_report(extended.extend(content)))
+    assert "| CFP Frontal-Frontal | yaw: 30 to 60 | lfw-float | 180 | 250 | 1.2 | 0.0–2.5 | 6.1 | 2.7–9.5 |" in markdown
+    assert "yaw: 60 to 90 (fewer than 30 impostor pairs) | lfw-float" in markdown
+    assert "| TinyFace, identification | lfw-float | rank 1 | 56.00 | 54.00–58.00 | – | – | – |" in markdown
+    assert "| lfw-float | TPIR at FPIR 1 % | 41.00 | 38.00–44.00 | 0.9 | 8 of 900 | 0.520 |" in markdown
+    assert "TPIR at FPIR 0.1 % | insufficient data | – | – | – | – |" in markdown
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 4
