@@ -65,3 +65,24 @@ def test_indistinguishable_says_how_small_a_gap_would_have_been_seen(
         "Holm 0.420; with as many pairs decided differently, gaps from 1.25 points on would have been seen "
         "(before correction)."
     )
+
+
+@pytest.mark.parametrize(
+    ("file_bytes", "packed", "expected"),
+    [
+        (8_421_376, None, ""),
+        (690_000, None, "Its file is 12× smaller (690 kB against 8.42 MB)."),
+        (
+            8_421_376,
+            1_250_000,
+            "Packed it would be 6.7× smaller (1.25 MB against 8.42 MB; computed, its file still holds floats).",
+        ),
+        (None, None, ""),
+    ],
+)
+def test_bytes_are_said_to_be_saved_only_with_how_that_is_known(
+    file_bytes: int | None, packed: int | None, expected: str, content: dict[str, Any], save_report: Callable[..., Path]
+) -> None:
+    simulated = {"packed_bytes": packed, "file_format": "float32 safetensors (simulated)"} if packed else {}
+    content["models"][1] |= {"file_bytes": file_bytes, **simulated}
+    assert verdict.verdicts(results.load(save_report(content)))[0].bytes_saved == expected
