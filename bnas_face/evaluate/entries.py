@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 
 from bnas_face.evaluate.conventions import Verdicts
 from bnas_face.metrics import slices, uncertainty
+from bnas_face.metrics.uncertainty import Replicates
+
+Statistic = Callable[[Replicates], NDArray[np.float64]]
 
 
 def accuracy(verdicts: Verdicts) -> dict[str, Any]:
@@ -49,12 +53,32 @@ def rates(found: slices.Rates) -> dict[str, Any]:
 
 
 def interval(replicates: NDArray[np.float64]) -> dict[str, Any]:
-    """Percentile interval of bootstrap replicates, shape (n_replicates,)."""
-    found = uncertainty.percentile_interval(replicates)
-    return {"ci_low": found.low, "ci_high": found.high, "ci_method": found.method}
+    """Percentile interval of replicates, shape (n_replicates,)."""
+    return _entry(uncertainty.percentile_interval(replicates))
 
 
 def paired_interval(differences: NDArray[np.float64]) -> dict[str, Any]:
     """`interval` of the differences of two models, replicate by replicate."""
-    found = interval(differences)
-    return found | ({"ci_method": f"paired {found['ci_method']}"} if found["ci_low"] is not None else {})
+    return _paired(interval(differences))
+
+
+def bootstrap_interval(drawn: Replicates, statistic: Statistic) -> dict[str, Any]:
+    """Interval of a statistic of the subject-cluster bootstrap: ``lambda drawn: drawn.auc``."""
+    alone = None if drawn.impostor is None else statistic(drawn.impostor)
+    return _entry(uncertainty.percentile_interval(statistic(drawn), impostor=alone))
+
+
+def paired_bootstrap_interval(first: Replicates, other: Replicates, statistic: Statistic) -> dict[str, Any]:
+    """`bootstrap_interval` of the difference first − other; both must come from the same pairs and seed."""
+    alone = None
+    if first.impostor is not None and other.impostor is not None:
+        alone = statistic(first.impostor) - statistic(other.impostor)
+    return _paired(_entry(uncertainty.percentile_interval(statistic(first) - statistic(other), impostor=alone)))
+
+
+def _entry(found: uncertainty.Interval) -> dict[str, Any]:
+    return {"ci_low": found.low, "ci_high": found.high, "ci_method": found.method}
+
+
+def _paired(entry: dict[str, Any]) -> dict[str, Any]:
+    return entry | ({"ci_method": f"paired {entry['ci_method']}"} if entry["ci_low"] is not None else {})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class Measured:
     verdicts : Verdicts
     convention : Convention
     replicates : Replicates
-        Of the bootstrap, `tar` at the targets that the data support.
+        Of the bootstrap; `tar` at the targets that the data support, then at those of the band.
     entry : dict
         Numbers as plain Python values; undefined ones are None with a reason beside them.
     """
@@ -92,7 +93,6 @@ def measure(
     drawn = uncertainty.bootstrap(
         scores[compared], genuine, reference[compared], probe[compared], (*targets, *grid), n_replicates, seed
     )
-    replicates = replace(drawn, tar=drawn.tar[:, : len(targets)])
     eer = rates.eer_of(curve)
     keep = rates.reduce_curve(curve, CURVE_POINTS)
     edges, genuine_counts, impostor_counts = distributions.histogram(scores[compared], genuine, HISTOGRAM_BINS)
@@ -107,22 +107,22 @@ def measure(
         "n_impostor": int(np.count_nonzero(~tested_genuine)),
         "n_failed": int(np.count_nonzero(~verdicts.completed)),
         "accuracy": entries.accuracy(verdicts),
-        "auc": {"value": rates.auc_of(curve), **entries.interval(replicates.auc)},
+        "auc": {"value": rates.auc_of(curve), **entries.bootstrap_interval(drawn, lambda r: r.auc)},
         "eer": {
             "value": eer.value,
             "low": eer.low,
             "high": eer.high,
             "threshold": eer.threshold,
-            **entries.interval(replicates.eer),
+            **entries.bootstrap_interval(drawn, lambda r: r.eer),
         },
-        "tar_at_fmr": [_tar(curve, target, targets, replicates.tar) for target in protocol.card.fmr_targets],
+        "tar_at_fmr": [_tar(curve, target, targets, drawn) for target in protocol.card.fmr_targets],
         "d_prime": _or_reason(lambda: distributions.d_prime(scores[compared], genuine)),
         "curve": {
             "threshold": curve.threshold[keep].tolist(),
             "fmr": curve.fmr[keep].tolist(),
             "fnmr": curve.fnmr[keep].tolist(),
         },
-        "band": _band(grid, drawn.tar[:, len(targets) :]),
+        "band": _band(grid, drawn, len(targets)),
         "histogram": {
             "edges": edges.tolist(),
             "genuine": genuine_counts.tolist(),
@@ -138,7 +138,7 @@ def measure(
         scores=scores,
         verdicts=verdicts,
         convention=convention,
-        replicates=replicates,
+        replicates=drawn,
         entry=entry,
     )
 
@@ -184,13 +184,13 @@ def _other_differences(first: Measured, twin: Measured) -> dict[str, Any]:
     return {
         "auc_difference": {
             "value": first.entry["auc"]["value"] - twin.entry["auc"]["value"],
-            **entries.paired_interval(own.auc - other.auc),
+            **entries.paired_bootstrap_interval(own, other, lambda r: r.auc),
         },
         "tar_difference": [
             {
                 "fmr_target": a["fmr_target"],
                 "value": a["tar"] - b["tar"],
-                **entries.paired_interval(own.tar[:, column] - other.tar[:, column]),
+                **entries.paired_bootstrap_interval(own, other, partial(_column, column)),
             }
             for column, (a, b) in enumerate(both)
         ],
@@ -228,7 +228,7 @@ def protocol_entry(protocol: Protocol) -> dict[str, Any]:
 
 
 def _tar(
-    curve: rates.ErrorCurve, target: float, supported: tuple[float, ...], replicates: NDArray[np.float64]
+    curve: rates.ErrorCurve, target: float, supported: tuple[float, ...], drawn: uncertainty.Replicates
 ) -> dict[str, Any]:
     try:
         found = rates.tar_of(curve, target)
@@ -243,7 +243,7 @@ def _tar(
         "fmr_upper": found.fmr_upper,
         "n_false_matches": found.n_false_matches,
         "threshold": found.threshold,
-        **entries.interval(replicates[:, supported.index(target)]),
+        **entries.bootstrap_interval(drawn, partial(_column, supported.index(target))),
     }
 
 
@@ -252,15 +252,19 @@ def band_grid(n_impostor: int) -> tuple[float, ...]:
     return tuple(float(rate) for rate in np.unique(np.geomspace(min(1 / n_impostor, 0.5), 0.5, BAND_POINTS)))
 
 
-def _band(grid: tuple[float, ...], tar: NDArray[np.float64]) -> dict[str, Any]:
-    """Pointwise interval of the FNMR at each FMR of `grid`; `tar` has shape (n_replicates, n_grid)."""
-    intervals = [uncertainty.percentile_interval(1 - column) for column in tar.T]
+def _band(grid: tuple[float, ...], drawn: uncertainty.Replicates, first: int) -> dict[str, Any]:
+    """Pointwise interval of the FNMR at each FMR of `grid`, whose TARs stand in the columns from `first` on."""
+    tars = [entries.bootstrap_interval(drawn, partial(_column, first + k)) for k in range(len(grid))]
     return {
         "fmr": list(grid),
-        "fnmr_low": [interval.low for interval in intervals],
-        "fnmr_high": [interval.high for interval in intervals],
-        "method": f"{intervals[0].method}, pointwise",
+        "fnmr_low": [None if tar["ci_high"] is None else 1 - tar["ci_high"] for tar in tars],
+        "fnmr_high": [None if tar["ci_low"] is None else 1 - tar["ci_low"] for tar in tars],
+        "method": f"{tars[0]['ci_method']}, pointwise",
     }
+
+
+def _column(column: int, drawn: uncertainty.Replicates) -> NDArray[np.float64]:
+    return drawn.tar[:, column]
 
 
 def _or_reason(metric: Callable[[], float]) -> Mapping[str, Any]:

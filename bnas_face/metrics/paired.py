@@ -8,7 +8,7 @@ from scipy.stats import binom
 
 from bnas_face.errors import MetricError
 from bnas_face.metrics.checks import BoolArray, FloatArray, same_length
-from bnas_face.metrics.uncertainty import pair_weights
+from bnas_face.metrics.uncertainty import corrected, pair_weights
 
 ALPHA = 0.05
 
@@ -102,16 +102,18 @@ def difference_replicates(
     Returns
     -------
     ndarray of float64, shape (n_replicates,)
-        In [-1, 1]; NaN where no pair kept any weight.
+        Around the observed difference, `corrected`; NaN where no pair kept any weight.
     """
     first, other = _same_pairs(is_correct, other_is_correct)
-    same_length("is_correct", first, "reference_subject", np.asarray(reference_subject))
+    reference, probe = np.asarray(reference_subject), np.asarray(probe_subject)
+    same_length("is_correct", first, "reference_subject", reference)
     gain = first.astype(np.float64) - other
     parts = []
-    for weights in pair_weights(reference_subject, probe_subject, n_replicates, seed):
+    for weights in pair_weights(reference, probe, n_replicates, seed):
         total = weights.sum(axis=1, dtype=np.float64)
         parts.append(np.where(total > 0, weights @ gain / np.maximum(total, 1), np.nan))
-    return np.concatenate(parts)
+    of_impostors = gain[reference != probe] - gain.mean()
+    return corrected(np.concatenate(parts), float(of_impostors @ of_impostors) / len(gain) ** 2)
 
 
 def independent_difference_replicates(

@@ -74,7 +74,7 @@ def insightface_accuracies(scores, genuine, n_folds=10):
 
 
 def facex_accuracies(scores, genuine, n_folds=10, steps=1000):
-    """FaceX-Zoo's per-fold accuracies: on nine folds the first best of equal steps, equal scores wrong on both sides."""
+    """FaceX-Zoo's per-fold accuracies: the first best of equal steps on nine folds; equal scores are always wrong."""
     single = [np.float32(s) for s in scores]
     n = len(scores)
     sizes = [n // n_folds + (k < n % n_folds) for k in range(n_folds)]

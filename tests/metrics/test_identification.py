@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+import types
 from fractions import Fraction
 from typing import Any
 
@@ -11,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bnas_face.errors import MetricError, TooFewImpostorsError
-from bnas_face.metrics import identification
+from bnas_face.metrics import identification, nearest
 from bnas_face.metrics.recognition import ranks
 
 
@@ -69,6 +72,47 @@ def test_a_search_counts_as_its_definition_whatever_the_chunks(world: Any, chunk
         assert found.is_mated[at] == (own is not None)
         assert np.isnan(found.own[at]) if own is None else found.own[at] == own
         assert found.best_other[at] == best_other
+
+
+class FlatIndex:
+    """What is used of ``faiss.IndexFlatIP``."""
+
+    def __init__(self, dim: int) -> None:
+        self.vectors = np.zeros((0, dim), np.float32)
+
+    def add(self, vectors: Any) -> None:
+        self.vectors = vectors
+
+    def search(self, probe: Any, k: int) -> tuple[Any, Any]:
+        scores = probe @ self.vectors.T
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(scores, order, axis=1), order
+
+
+@given(worlds(), st.sampled_from([1, 2, 3, 128]), st.booleans())
+def test_faiss_gives_the_same_numbers_however_short_its_lists(world: Any, n_nearest: int, own_faiss: bool) -> None:
+    probe, gallery, people, subjects = world
+    vectors = np.array(probe, np.float32), np.array(gallery, np.float32)
+    expected = identification.search(*vectors, people, subjects)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(identification, "FAISS_FROM", 1)
+        patch.setattr(nearest, "N_NEAREST", n_nearest)
+        if own_faiss or importlib.util.find_spec("faiss") is None:
+            patch.setitem(sys.modules, "faiss", types.SimpleNamespace(IndexFlatIP=FlatIndex))
+        found = identification.search(*vectors, people, subjects)
+    for name in ("is_mated", "rank", "own", "best_other"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_faiss_is_asked_only_for_large_galleries(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(nearest, "top_of", lambda gallery, probe: asked.append(len(gallery)))
+    one = np.ones((3, 2), np.float32)
+    identification.search(one, one, [0, 1, 2], [0, 1, 2])
+    assert asked == []
+    monkeypatch.setattr(identification, "FAISS_FROM", 3)
+    assert identification.search(one, one, [0, 1, 2], [0, 1, 2]).rank.tolist() == [3, 3, 3]
+    assert asked == [3]
 
 
 @given(worlds())
