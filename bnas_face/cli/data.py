@@ -35,7 +35,7 @@ def import_(dataset: str, source: Path, pairs: tuple[Path, ...], name: str | Non
     )
     with _show.progress_bar(f"Importing {dataset}", percent=True) as progress:
         found = importing.import_dataset(request, lambda sentence: click.echo(sentence, err=True), progress)
-    lists = sorted(path.stem for path in (library.folder_of(found.name) / "pairs").glob("*.csv"))
+    lists = library.list_names(found.name)
     click.echo(
         f"Imported {found.name} ({found.variant}): {found.n_images:,} images of {found.n_identities:,} identities, "
         f"{found.size_px} px; pair lists: {', '.join(lists) or 'none'}."

@@ -323,6 +323,12 @@ def read_pairs(name: str, protocol: str) -> pd.DataFrame:
     return pair_lists.read_csv(path)
 
 
+def list_names(name: str) -> list[str]:
+    """Names of the protocols whose lists an imported set holds: pairs of images, or templates."""
+    files = (path for path in (folder_of(name) / "pairs").glob("*") if path.suffix in (".csv", ".npz"))
+    return sorted(path.stem for path in files if path.stem not in ("templates", "points"))
+
+
 def check_name(name: str) -> str:
     """A name a set may be imported under, unchanged; `DatasetError` if it is no plain word."""
     if not NAME.fullmatch(name):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bnas_face.errors import MetricError, TooFewImpostorsError
+from bnas_face.metrics import nearest
 from bnas_face.metrics.checks import BoolArray, FloatArray, IntArray
 from bnas_face.metrics.rates import error_curve
 
@@ -20,6 +21,9 @@ TOLERANCE = 2.0**-20
 
 CHUNK_BYTES = 1 << 27
 """Size of the scores held at once; with the comparison on them the peak is about twice that."""
+
+FAISS_FROM = 50_000
+"""Templates from which faiss is asked, where it is installed: in 157,871 it took a sixth less time than numpy alone."""
 
 UNKNOWN = -1
 """Subject of whom nothing is known: in the gallery a person of their own (a distractor), as a probe non-mated."""
@@ -61,6 +65,9 @@ def search(
 ) -> Searches:
     """Search every probe in the whole gallery, exactly, a few probes at a time.
 
+    Where the package faiss is installed, galleries from `FAISS_FROM` templates on are searched by its exact flat index
+    first; a probe whose standing its nearest templates do not tell is searched here. The numbers are the same.
+
     Parameters
     ----------
     probe : ndarray of float32, shape (n_probes, embedding_dim)
@@ -85,21 +92,22 @@ def search(
     people = np.asarray(probe_subject, np.int64)
     column_of = _Columns(np.asarray(gallery_subject, np.int64))
     _check(probe, gallery, people, column_of.subject)
-    ordered = np.ascontiguousarray(gallery[column_of.order]).T
+    ordered = np.ascontiguousarray(gallery[column_of.order])
     own_column = column_of.find(people)
+    rank = np.full(len(probe), MISSED, np.int64)
+    own, best_other = np.full(len(probe), np.nan), np.full(len(probe), np.nan)
+    rows = np.arange(len(probe))
+    if len(gallery) >= FAISS_FROM and (top := nearest.top_of(ordered, probe)) is not None:
+        of_template = np.repeat(np.arange(len(column_of.first)), np.diff(column_of.first, append=len(gallery)))
+        found = nearest.standing(*top, of_template, own_column, tolerance)
+        rank, own, best_other = found.rank, found.own, found.best_other
+        rows = np.flatnonzero(~found.is_told)
     n_rows = max(1, chunk_bytes // (4 * len(gallery)))
-    parts = []
-    for start in range(0, len(probe), n_rows):
-        rows = slice(start, start + n_rows)
-        scores = column_of.best(probe[rows] @ ordered)
-        parts.append(_standing(scores, own_column[rows], tolerance))
-    rank, own, best_other = (np.concatenate([part[k] for part in parts]) for k in range(3))
-    return Searches(
-        is_mated=own_column >= 0,
-        rank=rank.astype(np.int64),
-        own=own.astype(np.float64),
-        best_other=best_other.astype(np.float64),
-    )
+    for start in range(0, len(rows), n_rows):
+        part = rows[start : start + n_rows]
+        scores = column_of.best(probe[part] @ ordered.T)
+        rank[part], own[part], best_other[part] = _standing(scores, own_column[part], tolerance)
+    return Searches(is_mated=own_column >= 0, rank=rank, own=own, best_other=best_other)
 
 
 class _Columns:
