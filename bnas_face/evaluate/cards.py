@@ -7,7 +7,7 @@ import importlib.util
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -201,15 +201,26 @@ def names() -> tuple[str, ...]:
 def card(name: str) -> Card:
     """The card of a protocol.
 
+    Parameters
+    ----------
+    name : str
+        ``"lfw"``; a protocol of templates may be asked for with another pooling, ``"ijbc:N0D0"``, and is then named so.
+
     Raises
     ------
     UnknownNameError
         If there is no such card; suggests the nearest.
     ProtocolError
-        If the card is damaged; names file, line and key.
+        If the card is damaged (names file, line and key), or takes no pooling.
     """
-    tables.check_known("protocol", name, names())
-    return read_card(folder() / f"{name}.toml")
+    base, colon, pooling = name.partition(":")
+    tables.check_known("protocol", base, names())
+    found = read_card(folder() / f"{base}.toml")
+    if not colon:
+        return found
+    if not isinstance(found, TemplateCard | SearchCard):
+        raise ProtocolError(f"Protocol '{base}' compares single images and takes no pooling; name it '{base}'.")
+    return replace(found, name=name, title=f"{found.title}, {pooling}", pooling=pooling)
 
 
 def read_card(path: Path) -> Card:

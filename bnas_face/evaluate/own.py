@@ -11,7 +11,7 @@ from bnas_face import tables
 from bnas_face.data.formats import folders
 from bnas_face.data.images import FaceImages
 from bnas_face.errors import ProtocolError
-from bnas_face.evaluate import drawn_pairs, own_csv
+from bnas_face.evaluate import cards, drawn_pairs, own_csv
 from bnas_face.evaluate.cards import ProtocolCard
 from bnas_face.evaluate.protocol import PAIR_COLUMNS, Protocol, assemble
 from bnas_face.files import sha256_file
@@ -20,8 +20,8 @@ KINDS = ("csv", "folder")
 
 
 def is_own(name: str) -> bool:
-    """Whether a protocol's name has the form ``kind:PATH``."""
-    return ":" in name
+    """Whether a protocol's name has the form ``kind:PATH``; ``card:POOLING`` is a card's."""
+    return ":" in name and name.partition(":")[0] not in cards.names()
 
 
 def check_kind(name: str) -> None:

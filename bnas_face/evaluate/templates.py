@@ -55,7 +55,7 @@ class Pooling:
         Raises
         ------
         ConfigError
-            For N1, which needs the lengths of embeddings, and for another name.
+            For N1, which needs the lengths of embeddings, for a flip of its own, and for another name.
         """
         if name in ("N1D0", "N1D1"):
             raise ConfigError(
@@ -63,7 +63,10 @@ class Pooling:
                 f"length. Use 'N0{name[2:]}', and compare with published N0 numbers only."
             )
         if name not in ("N0D0", "N0D1"):
-            raise ConfigError(f"Pooling '{name}' is not known; expected N0D0 or N0D1.")
+            raise ConfigError(
+                f"Pooling '{name}' is not known; expected N0D0 or N0D1. The flip is the convention's: F1, with "
+                "--convention facex F0."
+            )
         return cls(norm=False, detector=name == "N0D1", flip=flip)
 
     @property
@@ -131,8 +134,8 @@ class TemplateSet:
 
 
 def list_path(dataset: str, name: str) -> Path:
-    """Where an imported set keeps a list."""
-    return data_root() / dataset / "pairs" / f"{name}.npz"
+    """Where an imported set keeps a list; the pooling of ``"ijbc:N0D0"`` is no part of it."""
+    return data_root() / dataset / "pairs" / f"{name.partition(':')[0]}.npz"
 
 
 def load_rows(dataset: str) -> TemplateRows:

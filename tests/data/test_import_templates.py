@@ -12,13 +12,14 @@ import small_sets
 import small_templates
 
 from bnas_face.config import data_root
-from bnas_face.data import audit, datasets, library
+from bnas_face.data import audit, datasets, importing, library
 from bnas_face.data.align import TEMPLATE_112, align_face
 from bnas_face.data.formats import encoded
 from bnas_face.data.formats.template_files import TemplatePairs, TemplateRows, TemplateSearches
 from bnas_face.data.importing import Request, import_dataset
 from bnas_face.data.shaped import fit
 from bnas_face.errors import BrokenImageError, DatasetError, FormatError
+from bnas_face.evaluate import protocol
 
 
 def import_ijb(root: Path, name: str = "ijbc", **options: Any) -> tuple[library.Manifest, list[str]]:
@@ -39,7 +40,12 @@ def test_an_ijb_is_imported_with_templates_pairs_and_galleries(
     manifest, told = import_ijb(root, name)
     assert (manifest.n_images, manifest.size_px, manifest.n_identities) == (108, 112, 0)
     assert Path(manifest.reference or "") == root / "loose_crop"
-    assert any("24 genuine and 264 impostor pairs, not" in sentence for sentence in told)
+    card: Any = protocol.card(name)
+    assert any(f"impostor pairs, not {card.n_genuine:,} and {card.n_impostor:,}" in sentence for sentence in told)
+    for suffix in galleries:
+        card = protocol.card(f"{name}_1n_{suffix.lower()}")
+        assert any(f"gallery_{suffix}.csv' holds" in one and f"not {card.n_gallery:,}." in one for one in told)
+        assert any(f"probe_mixed.csv' holds 24 templates, not {card.n_probes:,}." in one for one in told)
     rows = TemplateRows.load(pairs_folder(name) / "templates.npz")
     assert len(rows.image_id) == 108 and rows.detector_score[:2] == pytest.approx([0.9, 0.5])
     assert len(TemplatePairs.load(pairs_folder(name) / f"{name}.npz").is_genuine) == 288
@@ -197,6 +203,13 @@ def test_rfw_is_imported_as_four_protocols_and_one_of_all(tmp_path: Path) -> Non
     for race in small_templates.RACES:
         assert (library.read_pairs("rfw", f"rfw_{race.lower()}")["race"] == race).all()
     assert not [problem for problem in audit.check("rfw").problems if "Pair list" in problem]
+
+
+def test_the_pair_counts_of_rfws_import_are_those_of_its_cards() -> None:
+    rules = importing.rules_of("rfw")
+    for name, counts in rules.protocols.items():
+        card: Any = protocol.card(name)
+        assert (card.n_genuine, card.n_impostor) == counts
 
 
 def test_rfw_without_one_of_its_lists_is_refused(tmp_path: Path) -> None:

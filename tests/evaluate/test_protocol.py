@@ -83,6 +83,38 @@ def test_a_damaged_card_names_file_line_and_key(tmp_path: Path, old: str, new: s
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("ijbc", 'task = "templates"', 'task = "template"', r"line 4: task is 'template'; expected classification or"),
+        ("ijbc", "n_genuine = 19557", "n_genuine = 19558", r"n_pairs is 15658489; expected n_genuine \+ n_impostor"),
+        ("ijbc", 'pooling = "N0D1"', 'pooling = "N1D1"', r"pooling is 'N1D1'; expected one of N0D0, N0D1"),
+        ("ijbc", "decision_fmr = 0.0001", "decision_fmr = 1", r"decision_fmr is 1; expected a rate between 0 and 1"),
+        ("ijbc", "fmr_targets = [0.001,", "fmr_targets = [1e-9,", r"fmr_targets is .*; expected each once, largest"),
+        ("ijbc_1n_g1", "ranks = [1, 5, 10]", "ranks = [0, 5]", r"ranks is \(0, 5\); expected each once, 1 or more"),
+        ("ijbc_1n_g1", "ranks = [1, 5, 10]", "ranks = [1.5]", r"ranks is \[1.5\]; expected a list of whole numbers"),
+        ("ijbc_1n_g1", "n_probes = 19593", "n_probes = 0", r"n_probes is 0; expected 1 or more"),
+        ("ijbc_1n_g1", "n_probes", "n_probe", r"unknown key 'n_probe'. Did you mean 'n_probes'\?"),
+    ],
+)
+def test_a_damaged_card_of_templates_names_line_and_key(
+    tmp_path: Path, name: str, old: str, new: str, message: str
+) -> None:
+    text = (LFW.parent / f"{name}.toml").read_text(encoding="utf-8")
+    assert old in text
+    path = tmp_path / f"{name}.toml"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(ProtocolError, match=message):
+        cards.read_card(path)
+
+
+def test_the_published_counts_of_ijb_stand_in_the_cards() -> None:
+    for name, genuine, impostor in (("ijbb", 10_270, 8_000_000), ("ijbc", 19_557, 15_638_932)):
+        found = protocol.card(name)
+        assert isinstance(found, cards.TemplateCard)
+        assert (found.n_genuine, found.n_impostor) == (genuine, impostor)
+
+
 @given(st.binary(max_size=300))
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 def test_any_bytes_as_a_card_are_a_protocol_error(tmp_path: Path, content: bytes) -> None:

@@ -18,7 +18,7 @@ import small_sets
 import small_templates
 
 from bnas_face.data.importing import Request, import_dataset
-from bnas_face.errors import MetricError, ProtocolError
+from bnas_face.errors import ConfigError, MetricError, ProtocolError, UnknownNameError
 from bnas_face.evaluate import cards, evaluate, protocol
 from bnas_face.metrics import rates
 from bnas_face.report import html
@@ -204,6 +204,33 @@ def test_one_view_without_flip_is_stamped_f0(tmp_path: Path, world: Any) -> None
     import_ijbc(tmp_path)
     [entry] = run("fine", protocols=("ijbc",), convention="facex")["results"]
     assert entry["pooling"] == "N0D1F0"
+
+
+def test_a_pooling_asked_for_is_named_and_changes_the_scores(tmp_path: Path, world: Any) -> None:
+    import_ijbc(tmp_path)
+    own, other = run("fine", protocols=("ijbc", "ijbc:N0D0"))["results"]
+    assert (own["protocol"], other["protocol"]) == ("ijbc", "ijbc:N0D0")
+    assert (own["pooling"], other["pooling"]) == ("N0D1F1", "N0D0F1")
+    assert own["decision"]["threshold"] != other["decision"]["threshold"]
+    assert html.write(Path("out")).is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("ijbc:N1D1", ConfigError, "Pooling 'N1D1' weighs images by the length of their embeddings"),
+        ("ijbc:N0D1F0", ConfigError, "Pooling 'N0D1F0' is not known; .* with --convention facex F0"),
+        ("rfw:N0D0", ProtocolError, "Protocol 'rfw' compares single images and takes no pooling"),
+        ("ijbd:N0D0", UnknownNameError, "Unknown kind of protocol 'ijbd'"),
+    ],
+)
+def test_a_pooling_that_cannot_be_is_told_before_anything_is_embedded(
+    tmp_path: Path, world: Any, name: str, error: Any, message: str
+) -> None:
+    import_ijbc(tmp_path)
+    with pytest.raises(error, match=message):
+        run("fine", protocols=(name,))
+    assert not Path("out").exists()
 
 
 def test_a_network_without_embeddings_is_one_clear_error_and_nothing_is_written(tmp_path: Path, world: Any) -> None:

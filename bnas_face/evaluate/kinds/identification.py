@@ -25,7 +25,8 @@ def image_ids(protocol: SearchProtocol) -> list[str]:
 
 
 def check(model: str, embedder: Embedder, protocol: SearchProtocol) -> None:
-    """Every network that embeds can search."""
+    """Raise `ConfigError` where the templates cannot be pooled as asked; every network that embeds will do."""
+    Pooling.of(protocol.card.pooling, flip=True)
 
 
 def measure(

@@ -25,7 +25,8 @@ def image_ids(protocol: TemplateProtocol) -> list[str]:
 
 
 def check(model: str, embedder: Embedder, protocol: TemplateProtocol) -> None:
-    """Every network that embeds can compare templates."""
+    """Raise `ConfigError` where the templates cannot be pooled as asked; every network that embeds will do."""
+    Pooling.of(protocol.card.pooling, flip=True)
 
 
 def measure(
