@@ -22,6 +22,7 @@ from bnas_face.report import (
     drift,
     failures,
     figures,
+    headline,
     numbers,
     provenance,
     ranks,
@@ -113,6 +114,13 @@ def _content(result: Result, pairs: pd.DataFrame | None, folder: Path) -> dict[s
         "gaps": [c for c in result.comparisons if c.protocol in {protocol.name for protocol in of_pairs}],
         "best": best.marked(result),
         "best_note": best.NOTE,
+        "unknown_overlaps": list(
+            dict.fromkeys(
+                f"Overlap with the training set of {row.model.id} is not known: {row.outcome.overlap_unknown}."
+                for row in found
+                if row.outcome.overlap_unknown
+            )
+        ),
         "fmr_targets": sorted({tar.fmr_target for tar in tars}, reverse=True),
         "refusals": list(dict.fromkeys(tar.refused for tar in tars if tar.refused)),
         "stamps": sorted({entry.convention_stamp for entry in result.everything} - {""}),
@@ -121,6 +129,8 @@ def _content(result: Result, pairs: pd.DataFrame | None, folder: Path) -> dict[s
         "forest": figures.forest(
             result.comparisons, {m.id: mark for m, mark in zip(result.models, marks, strict=True)}
         ),
+        "headline": headline.of,
+        "quantities": _quantities(result),
         "sizes": size.plots(result, marks),
         "costs": size.costs(result, marks),
         "curves": [curves.figures_of(protocol, result, marks) for protocol in of_pairs],
@@ -162,6 +172,13 @@ def _sections(result: Result, content: dict[str, Any]) -> list[tuple[str, str]]:
     if not result.outcomes:
         hidden.add("size")
     return [section for section in _SECTIONS if section[0] not in hidden]
+
+
+def _quantities(result: Result) -> list[str]:
+    """What the comparisons are about, each once: accuracy, top-1, or what the file calls it."""
+    objects = {protocol.name for protocol in result.protocols if protocol.is_of_objects}
+    named = (gap.quantity or ("top-1" if gap.protocol in objects else "accuracy") for gap in result.comparisons)
+    return list(dict.fromkeys(name.partition(",")[0] for name in named))
 
 
 def _topic(result: Result) -> str:

@@ -11,9 +11,9 @@ import pandas as pd
 
 from bnas_face.errors import ReportError
 from bnas_face.files import write_text
-from bnas_face.report import best, figures, html, numbers, results, size, tables
+from bnas_face.report import best, figures, headline, html, numbers, results, size, tables
 from bnas_face.report.estimate import Estimate
-from bnas_face.report.identification import Identification
+from bnas_face.report.headline import Headline
 from bnas_face.report.records import Model, Outcome, Protocol, Result
 
 PAGE_NAME, CSV_NAME, MARKDOWN_NAME = "leaderboard.html", "leaderboard.csv", "leaderboard.md"
@@ -23,9 +23,10 @@ BEST = (
 )
 _IDENTITY = (
     ("version", ("version",)),
-    ("pairs", ("pairs_sha256", "labels_sha256", "gallery_sha256")),
+    ("pairs", ("pairs_sha256", "labels_sha256", "lists_sha256")),
     ("images", ("images_hash",)),
 )
+_NETWORK = ("preprocessing", "backbone", "binarizer", "weight_bits", "activation_bits")
 _HASH_DIGITS = 8
 
 
@@ -39,22 +40,32 @@ class Key:
     images: str
     convention: str
     metric: str
+    unit: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A number of one study; `n` decisions it was counted over, `outcome` None for identification."""
+    """A number of one study; `outcome` is None for identification."""
 
-    estimate: Estimate
-    n: int
+    headline: Headline
     study: str
     created: str
     outcome: Outcome | None
 
+    @property
+    def estimate(self) -> Estimate:
+        """The number with its interval."""
+        return self.headline.estimate
+
+    @property
+    def n(self) -> int:
+        """Decisions it was counted over."""
+        return self.headline.n
+
 
 @dataclass(kw_only=True)
 class Row:
-    """A model: the same weights under the same preprocessing, whatever the studies call it."""
+    """A model: the same weights, binarizer and preprocessing, whatever the studies call it."""
 
     model: Model
     names: list[str]
@@ -69,7 +80,6 @@ class Column:
     key: Key
     protocol: Protocol
     n: int
-    unit: str
     differs: tuple[str, ...]
     best: int | None
 
@@ -119,7 +129,7 @@ def _named(folders: Sequence[Path]) -> list[tuple[str, Result]]:
 
 
 def merge(studies: Sequence[tuple[str, Result]]) -> Leaderboard:
-    """Join studies: rows by weights and preprocessing, columns by everything that makes numbers comparable."""
+    """Join studies: rows by weights, binarizer and preprocessing, columns by all that makes numbers comparable."""
     rows: dict[str, Row] = {}
     protocols: dict[Key, Protocol] = {}
     notes: list[str] = []
@@ -128,11 +138,13 @@ def merge(studies: Sequence[tuple[str, Result]]) -> Leaderboard:
         by_name = {protocol.name: protocol for protocol in result.protocols}
         for entry in result.everything:
             protocol = by_name[entry.protocol]
-            found = _cell(entry, study, result.created)
+            found = headline.of(entry)
             if found is not None:
-                key = _key(protocol, entry.convention, found[0])
+                key = _key(protocol, entry.convention, found)
                 protocols.setdefault(key, protocol)
-                notes += _placed(known[entry.model], key, found[1])
+                outcome = entry if isinstance(entry, Outcome) else None
+                cell = Cell(headline=found, study=study, created=result.created, outcome=outcome)
+                notes += _placed(known[entry.model], key, cell)
     columns = [_column(key, protocol, list(protocols), list(rows.values())) for key, protocol in protocols.items()]
     return Leaderboard(
         studies=tuple(study for study, _ in studies),
@@ -144,32 +156,22 @@ def merge(studies: Sequence[tuple[str, Result]]) -> Leaderboard:
 
 def _row(rows: dict[str, Row], study: str, model: Model) -> Row:
     weights = model.raw.get("weights_sha256")
-    seen = json.dumps(model.raw.get("preprocessing"), sort_keys=True)
+    same = [model.raw.get(name) for name in _NETWORK]
     row = rows.setdefault(
-        f"{weights} {seen}" if weights else f"{study} {model.id}", Row(model=model, names=[], studies=[])
+        f"{weights} {json.dumps(same, sort_keys=True)}" if weights else f"{study} {model.id}",
+        Row(model=model, names=[], studies=[]),
     )
     row.names += [model.id] if model.id not in row.names else []
     row.studies += [study] if study not in row.studies else []
     return row
 
 
-def _cell(entry: Outcome | Identification, study: str, created: str) -> tuple[str, Cell] | None:
-    """The metric and the number a result is ranked by; None where it has none."""
-    if isinstance(entry, Outcome):
-        metric = "top-1" if entry.is_of_objects else "accuracy"
-        return metric, Cell(estimate=entry.accuracy, n=entry.n, study=study, created=created, outcome=entry)
-    first = next((one.share for one in entry.ranks if one.rank == 1), None)
-    if first is None:
-        return None
-    return "rank-1", Cell(estimate=first, n=entry.n_mated, study=study, created=created, outcome=None)
-
-
-def _key(protocol: Protocol, convention: str, metric: str) -> Key:
+def _key(protocol: Protocol, convention: str, found: Headline) -> Key:
     parts = {
         name: next((str(protocol.raw[field]) for field in fields if protocol.raw.get(field) is not None), "")
         for name, fields in _IDENTITY
     }
-    return Key(protocol=protocol.name, convention=convention, metric=metric, **parts)
+    return Key(protocol=protocol.name, convention=convention, metric=found.metric, unit=found.unit, **parts)
 
 
 def _placed(row: Row, key: Key, cell: Cell) -> list[str]:
@@ -196,7 +198,6 @@ def _column(key: Key, protocol: Protocol, keys: Sequence[Key], rows: Sequence[Ro
         key=key,
         protocol=protocol,
         n=max(ns),
-        unit={"top-1": "images", "rank-1": "probes"}.get(key.metric, "pairs"),
         differs=tuple(_told(name, getattr(key, name)) for name in differs),
         best=None if winner is None else id(rows[int(winner)]),
     )
@@ -221,7 +222,7 @@ def _ordered(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
 
 def _merged(rows: Iterable[Row]) -> list[str]:
     return [
-        f"{row.names[0]} and {', '.join(row.names[1:])} have the same weights and preprocessing: one row."
+        f"{row.names[0]} and {', '.join(row.names[1:])} are the same weights, binarizer and preprocessing: one row."
         for row in rows
         if len(row.names) > 1
     ]
@@ -264,7 +265,7 @@ def csv(board: Leaderboard) -> str:
 
 def heading(column: Column) -> str:
     """What stands under the title of a column: metric, decisions, convention and what sets it apart."""
-    parts = [f"{column.key.metric} %", f"{column.n:,} {column.unit}", column.key.convention, *column.differs]
+    parts = [f"{column.key.metric} %", f"{column.n:,} {column.key.unit}", column.key.convention, *column.differs]
     return ", ".join(parts)
 
 

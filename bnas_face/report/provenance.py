@@ -52,7 +52,7 @@ _MODEL_FACTS = (
     "weights_sha256",
 )
 _OBJECT_FACTS = ("dataset", "licence", "version", "labels_sha256", "images_hash")
-_GALLERY_FACTS = ("dataset", "licence", "alignment", "version", "scheme", "gallery_sha256", "images_hash")
+_GALLERY_FACTS = ("dataset", "licence", "alignment", "version", "scheme", "lists_sha256", "images_hash")
 _PROTOCOL_FACTS = ("dataset", "licence", "alignment", "version", "scheme", "n_folds", "pairs_sha256", "images_hash")
 
 
@@ -67,7 +67,8 @@ def _counts(protocol: Protocol) -> list[tuple[str, str]]:
     if protocol.is_of_objects:
         return [("images", numbers.count(protocol.n_images)), ("classes", numbers.count(protocol.n_classes))]
     if protocol.is_of_gallery:
-        return []
+        counts = ((name, protocol.raw.get(f"n_{name}")) for name in ("gallery", "subjects", "mated", "nonmated"))
+        return [(name, _text(n)) for name, n in counts if n is not None]
     genuine, impostor = numbers.count(protocol.n_genuine), numbers.count(protocol.n_impostor)
     return [("pairs", f"{numbers.count(protocol.n_pairs)} ({genuine} genuine, {impostor} impostor)")]
 

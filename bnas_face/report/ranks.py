@@ -49,7 +49,10 @@ class Cmc:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Everything about one protocol; `ranks` and `targets` are the columns of its two tables."""
+    """Everything about one protocol; `ranks` and `targets` are the columns of its two tables.
+
+    `alone` are the models that no comparison of this protocol speaks of.
+    """
 
     place: int
     protocol: Protocol
@@ -60,6 +63,7 @@ class Block:
     without: tuple[str, ...]
     refusals: tuple[str, ...]
     notes: tuple[str, ...]
+    alone: tuple[Entry, ...]
 
 
 def blocks(result: Result, marks: Sequence[figures.Mark]) -> list[Block]:
@@ -77,6 +81,7 @@ def blocks(result: Result, marks: Sequence[figures.Mark]) -> list[Block]:
 
 
 def _block(place: int, protocol: Protocol, entries: tuple[Entry, ...], result: Result) -> Block:
+    told = {name for c in result.comparisons if c.protocol == protocol.name for name in (c.model, c.twin)}
     open_sets = [one for entry in entries for one in entry.found.open_set]
     return Block(
         place=place,
@@ -88,6 +93,7 @@ def _block(place: int, protocol: Protocol, entries: tuple[Entry, ...], result: R
         without=tuple(result.models[entry.index].id for entry in entries if not entry.found.cmc_rank),
         refusals=tuple(dict.fromkeys(one.refused for one in open_sets if one.refused)),
         notes=_notes(entries),
+        alone=tuple(entry for entry in entries if entry.found.model not in told and entry.share(1) is not None),
     )
 
 

@@ -66,7 +66,10 @@ class Protocol:
 
     @property
     def n(self) -> int:
-        """Images or pairs that decisions are made on."""
+        """Images, pairs or mated probes that decisions are made on."""
+        if self.is_of_gallery:
+            found = self.raw.get("n_mated")
+            return found if isinstance(found, int) else 0
         return self.n_images if self.is_of_objects else self.n_pairs
 
 
@@ -143,6 +146,7 @@ class Outcome:
     slices: tuple[SliceColumn, ...] = ()
     band: Band | None = None
     without_overlap: Overlap | None = None
+    overlap_unknown: str = ""
 
     @property
     def is_of_objects(self) -> bool:
@@ -166,6 +170,7 @@ class Comparison:
 
     `p_holm` is the p-value corrected over all comparisons of the file, None where the file has no correction;
     `smallest_gap` is the smallest gap the test would have called significant, None where none or where unknown.
+    `quantity` names what differs where that is neither accuracy nor top-1; empty otherwise.
     """
 
     protocol: str
@@ -176,6 +181,7 @@ class Comparison:
     p_holm: float | None
     p_method: str
     smallest_gap: float | None = None
+    quantity: str = ""
     transfer: Transfer | None = None
     auc_difference: Estimate | None = None
     tar_differences: tuple[TarDifference, ...] = ()
@@ -204,6 +210,11 @@ class Result:
         """Outcomes of a protocol with the place of their model, in the order of the models."""
         found = ((place, self.outcome(protocol.name, model.id)) for place, model in enumerate(self.models))
         return [(place, outcome) for place, outcome in found if outcome is not None]
+
+    def result_of(self, protocol: str, model: str) -> Outcome | Identification | None:
+        """The first result of a model on a protocol, of whatever task; None where it was not evaluated."""
+        found = (entry for entry in self.everything if (entry.protocol, entry.model) == (protocol, model))
+        return next(found, None)
 
     @property
     def everything(self) -> list[Outcome | Identification]:

@@ -154,6 +154,7 @@ def _outcome(node: Node, models: set[str], protocols: set[str]) -> Outcome:
         slices=detail.slices(node),
         band=detail.band(node),
         without_overlap=detail.overlap(node),
+        overlap_unknown=estimate.optional_text(node, "overlap_unknown"),
     )
 
 
@@ -219,6 +220,7 @@ def _comparison(node: Node, models: set[str], protocols: set[str]) -> Comparison
         p_holm=None if p_holm is None else p_holm.maybe_rate(),
         p_method="" if method is None else method.text(),
         smallest_gap=None if smallest is None else smallest.maybe_rate(),
+        quantity=estimate.optional_text(node, "quantity"),
         transfer=detail.transfer(node),
         auc_difference=detail.auc_difference(node),
         tar_differences=detail.tar_differences(node),

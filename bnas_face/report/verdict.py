@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from bnas_face.report import numbers, size
-from bnas_face.report.records import Comparison, Model, Outcome, Result
+from bnas_face.report import headline, numbers, size
+from bnas_face.report.headline import Headline
+from bnas_face.report.records import Comparison, Model, Result
 
 ALPHA = 0.05
 _WORTH_SAYING = 1.1
@@ -41,13 +42,19 @@ def verdicts(result: Result) -> list[Verdict]:
         replace(
             _verdict(
                 comparison,
-                result.outcome(comparison.protocol, comparison.model),
-                result.outcome(comparison.protocol, comparison.twin),
+                _headline(result, comparison, comparison.model),
+                _headline(result, comparison, comparison.twin),
             ),
             bytes_saved=_bytes_saved(models[comparison.model], models[comparison.twin]),
         )
         for comparison in result.comparisons
     ]
+
+
+def _headline(result: Result, comparison: Comparison, model: str) -> Headline | None:
+    """What is compared, of one of both models."""
+    entry = result.result_of(comparison.protocol, model)
+    return None if entry is None else headline.of(entry)
 
 
 def p_decisive(comparison: Comparison) -> float | None:
@@ -73,7 +80,7 @@ def finding(comparison: Comparison) -> str:
     return "below" if gap.value < 0 else "above"
 
 
-def _verdict(comparison: Comparison, own: Outcome | None, twin: Outcome | None) -> Verdict:
+def _verdict(comparison: Comparison, own: Headline | None, twin: Headline | None) -> Verdict:
     found = finding(comparison)
     n = own.n if own else 0
     return Verdict(
@@ -95,14 +102,16 @@ def _claim(comparison: Comparison, found: str, n: int) -> str:
     return f"is {amount} points {side}"
 
 
-def _evidence(comparison: Comparison, found: str, own: Outcome | None, twin: Outcome | None) -> str:
+def _evidence(comparison: Comparison, found: str, own: Headline | None, twin: Headline | None) -> str:
     gap, parts = comparison.difference, []
     n = own.n if own else 0
     unit = own.unit if own else "pairs"
-    if own and twin and own.accuracy.value is not None and twin.accuracy.value is not None:
+    if comparison.quantity and not (own and own.metric == "rank-1"):
+        parts.append(comparison.quantity)
+    elif own and twin and own.estimate.value is not None and twin.estimate.value is not None:
         parts.append(
-            f"{numbers.percent(own.accuracy.value, n)}\u00a0% against {numbers.percent(twin.accuracy.value, n)}\u00a0%"
-            f" of {n:,} {unit} decided rightly"
+            f"{numbers.percent(own.estimate.value, n)}\u00a0% against {numbers.percent(twin.estimate.value, n)}\u00a0%"
+            f" {own.told.replace('of the', f'of {n:,}')}"
         )
     if gap.low is not None and gap.high is not None:
         parts.append(f"95 % interval of the gap {numbers.points_span(gap.low, gap.high, n)} points")

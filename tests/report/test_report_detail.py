@@ -182,7 +182,48 @@ def test_a_report_of_identification_alone_has_no_section_of_pairs(full: Content,
     full["protocols"], full["comparisons"] = full["protocols"][-1:], []
     page = _page(save_report(full))
     assert re.findall(r'<section id="(\w+)"', page) == ["verdict", "identification", "provenance"]
-    assert "rank 1" in page.partition('id="verdict"')[2].partition("</section>")[0]
+    told = page.partition('id="verdict"')[2].partition("</section>")[0]
+    assert told.count("of the mated probes named at rank 1; it has no twin here to be tested against.") == 4
+
+
+def test_gaps_of_identification_stand_in_the_verdict_and_the_forest(full: Content, save_report: Save) -> None:
+    full["comparisons"].append(extended.gallery_gap("lfw-xnor", "lfw-float", 0.07))
+    page = _page(save_report(full)).partition('id="verdict"')[2].partition("</section>")[0]
+    assert "is 7.00 points above" in page
+    assert "63.00\u00a0% against 56.00\u00a0% of 1,200 mated probes named at rank 1; 95 % interval of the gap" in page
+    assert page.count("it has no twin here to be tested against") == 2, "the twin and the model are compared"
+    assert "percentage points of accuracy, rank-1 identification rate of mated probes with 95 % interval" in page
+    assert page.count('<div class="forest-row c-') == 5
+
+
+def test_pairs_of_templates_have_no_accuracy_and_are_summed_up_by_tar(content: Content, save_report: Save) -> None:
+    of_templates = extended.templates(content)
+    page = _page(save_report(of_templates))
+    assert page.count("; TAR at FMR 0.01, failed pairs as misses") == 0
+    assert page.count("TAR at FMR 0.01, failed pairs as misses; 95 % interval of the gap") == 4
+    assert 'title="no folds"><b>–</b>' in page
+    of_templates["comparisons"] = []
+    assert "of the genuine pairs accepted at FMR 1 %" in _page(save_report(of_templates))
+
+
+def test_pairs_of_templates_need_not_be_in_pairs_csv(content: Content, save_report: Save, report_folder: Path) -> None:
+    import pandas as pd
+
+    of_templates = extended.templates(content)
+    pairs = pd.read_csv(report_folder / "pairs.csv")
+    of_templates["results"][:4] = content["results"][:4]
+    of_templates["protocols"][0] = content["protocols"][0]
+    assert "report" in _page(save_report(of_templates, pairs[pairs["protocol"] == "cfp_ff"]))
+    with pytest.raises(ReportError, match="holds 0 pairs of 'lfw-float' on 'cfp_ff'"):
+        html.write(save_report(of_templates, pairs[pairs["protocol"] == "cfp_fp"]))
+
+
+def test_an_unknown_overlap_says_why(full: Content, save_report: Save) -> None:
+    full["results"][3]["overlap_unknown"] = "no training set is recorded"
+    expected = (
+        "Overlap with the training set of onnx:vface_mobilefacenet.onnx is not known: no training set is recorded."
+    )
+    assert f"<li>{expected}</li>" in _page(save_report(full))
 
 
 def _estimate(value: float | None, low: float | None = None, high: float | None = None) -> Estimate:

@@ -57,13 +57,18 @@ def test_the_same_weights_share_a_row_whatever_they_are_called(study: Callable[.
         (["lfw-float", "my-float"], ["a", "b"]), (["lfw-xnor-w1a1"], ["a", "b"]),
     ]  # fmt: skip
     assert len(board.columns) == 2
-    assert "lfw-float and my-float have the same weights and preprocessing: one row." in board.notes
+    assert "lfw-float and my-float are the same weights, binarizer and preprocessing: one row." in board.notes
 
 
 def test_the_same_name_with_other_weights_or_other_preprocessing_is_another_row(study: Callable[..., Path]) -> None:
     other = study("b", lambda content: _set(content, "models", weights_sha256="77" * 32), models=1)
     flipped = study("c", lambda content: _set(content, "models", preprocessing={"flip": "none"}), models=1)
     assert [row.names for row in _merged(study("a", models=1), other, flipped).rows] == [["lfw-float"]] * 3
+
+
+def test_the_same_latent_weights_with_other_bits_are_another_row(study: Callable[..., Path]) -> None:
+    board = _merged(study("a", lambda content: _set(content, "models", weights_sha256="77" * 32)))
+    assert sorted(row.names for row in board.rows) == [["lfw-float"], ["lfw-xnor-w1a1"]]
 
 
 def test_models_without_a_hash_are_never_merged(study: Callable[..., Path]) -> None:
@@ -120,10 +125,20 @@ def test_the_best_of_a_column_is_marked_only_beyond_all_intervals(study: Callabl
 def test_galleries_and_pairs_stand_side_by_side(tmp_path: Path, content: Content) -> None:
     folder = studies.save(tmp_path / "full", extended.extend(content))
     board = _merged(folder)
-    assert [(column.key.metric, column.unit) for column in board.columns] == [
-        ("accuracy", "pairs"), ("accuracy", "pairs"), ("rank-1", "probes"),
+    assert [(column.key.metric, column.key.unit) for column in board.columns] == [
+        ("accuracy", "pairs"), ("accuracy", "pairs"), ("rank-1", "mated probes"),
     ]  # fmt: skip
-    assert "rank-1 %, 1,200 probes, strict" in leaderboard.render(board, "x")
+    assert "rank-1 %, 1,200 mated probes, strict" in leaderboard.render(board, "x")
+
+
+def test_pairs_of_templates_are_ranked_by_tar(tmp_path: Path, content: Content) -> None:
+    for model in content["models"]:
+        model["weights_sha256"] = model["id"].encode().hex()
+    board = _merged(studies.save(tmp_path / "templates", extended.templates(content)))
+    assert {column.key.metric for column in board.columns} == {"TAR at FMR 1 %"}
+    row = next(row for row in board.rows if row.names == ["lfw-float"])
+    first = content["results"][0]["tar_at_fmr"][1]
+    assert row.cells[board.columns[0].key].estimate.value == first["tar"]
 
 
 def test_csv_holds_every_number_with_what_identifies_it(study: Callable[..., Path], tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_the_verdict_speaks_of_images(objects: dict[str, Any], save_report: Call
 def test_without_a_twin_the_verdict_says_top1(objects: dict[str, Any], save_report: Callable[..., Path]) -> None:
     objects["comparisons"] = []
     page = html.write(save_report(objects)).read_text()
-    assert "of the images rightly" in page
+    assert "of the images decided rightly" in page
     assert "Gap" not in page.partition('id="objects"')[2]
 
 
