@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
+from statistics import median_low
 from typing import Any
 
 import pandas as pd
@@ -83,7 +83,7 @@ def _counted(own: Outcome, twin: Outcome | None, pairs: pd.DataFrame | None) -> 
         return ""
     if pairs is None:
         return f"What the twin's threshold would do here is not known: {failures.PAIRS_NAME} is not beside this report."
-    shared, fitted = median(twin.thresholds), median(own.thresholds)
+    shared, fitted = median_low(twin.thresholds), median_low(own.thresholds)
     moved = failures.rates_at(pairs, own.protocol, own.model, shared)
     kept = failures.rates_at(pairs, own.protocol, own.model, fitted)
     if moved is None or kept is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median_low
 
 from bnas_face.report.records import Comparison, Histogram, Model, Outcome
 
@@ -202,7 +202,7 @@ def _panel(index: int, entry: Outcome, histogram: Histogram, scale: Scale, mark:
         mark=mark,
         genuine=areas[0],
         impostor=areas[1],
-        threshold=scale.at(median(known)) if known else None,
+        threshold=scale.at(median_low(known)) if known else None,
         threshold_low=scale.at(known[0]) if known else None,
         threshold_high=scale.at(known[-1]) if known else None,
     )
