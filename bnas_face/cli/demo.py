@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bnas_face import config
-from bnas_face.cli import _show
+from bnas_face.cli import _results, _show
 
 
 @click.command("demo", short_help="Search, train, evaluate and report on rendered faces; needs no data.")
@@ -33,5 +33,5 @@ def command(out: Path, seed: int, fresh: bool) -> None:
     start = time.monotonic()
     with _show.embedding_progress() as progress:
         report = demo(out, config.RUNS, fresh=fresh, seed=seed, say=click.echo, progress=progress)
-    _show.results(files.read_json(out / "result.json"))
+    _results.show(files.read_json(out / "result.json"))
     click.echo(f"Done in {(time.monotonic() - start) / 60:.1f} minutes. Open {report}")

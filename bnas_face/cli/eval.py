@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from bnas_face.cli import _evaluation, _show
+from bnas_face.cli import _evaluation, _results, _show
 from bnas_face.config import REPORTS
 
 
@@ -59,5 +59,5 @@ def command(
             **options,
         )
     page = html.write(folder)
-    _show.results(result)
+    _results.show(result)
     click.echo(f"Report: {page}")

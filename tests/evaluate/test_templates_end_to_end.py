@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 sys.path.append(str(Path(__file__).parents[1] / "data"))
 
@@ -17,6 +18,7 @@ import small_protocol
 import small_sets
 import small_templates
 
+from bnas_face.cli.eval import command as eval_command
 from bnas_face.data.importing import Request, import_dataset
 from bnas_face.errors import ConfigError, MetricError, ProtocolError, UnknownNameError
 from bnas_face.evaluate import cards, evaluate, protocol
@@ -198,6 +200,35 @@ def test_all_kinds_stand_in_one_report(tmp_path: Path, world: Any) -> None:
     summary = pd.read_csv("out/summary.csv")
     assert {"tar_at_fmr_0.01", "rank1", "rank20", "tpir_at_fpir_0.25", "difference_to_twin"} <= set(summary)
     assert html.write(Path("out")).is_file()
+
+
+def test_the_terminal_shows_what_each_kind_counts(tmp_path: Path, world: Any) -> None:
+    root = small_templates.write_ijb(tmp_path / "IJBC")
+    for number in (37, 38, 39):  # template 13: a probe
+        (root / "loose_crop" / f"{number}.jpg").write_bytes(b"no image")
+    request = Request(dataset="ijbc", source=root / "loose_crop", pairs=[root / "meta"], allow_other_counts=True)
+    import_dataset(request)
+    arguments = [
+        "--protocol",
+        "ijbc",
+        "--protocol",
+        "ijbc_1n_g1",
+        "--model",
+        "runs/fine",
+        "--model",
+        "runs/coarse_xnor",
+    ]
+    done = CliRunner().invoke(eval_command, [*arguments, "--twin", "coarse_xnor=fine", "--out", "out"])
+    assert done.exit_code == 0, done.output
+    result = json.loads(Path("out/result.json").read_text())
+    for heading in ("TAR % (95 %) at FMR", "Found % (95 %) at rank", "TPIR % (95 %) at FPIR"):
+        assert heading in done.output
+    tar = result["results"][0]["tar_at_fmr"][1]
+    assert f"{100 * tar['tar']:.0f} (" in done.output and " at 0.01" in done.output
+    assert "fine on ijbc: 12 of 288 pairs were not compared (templates without embedding: 1)" in done.output
+    assert "fine on ijbc_1n_g1: 1 of 24 probes failed; mated ones count as misses." in done.output
+    assert "Convention N0D1F1: the embedding of an image is f(x) + f(flip x)" in done.output
+    assert "Accuracy" not in done.output
 
 
 def test_one_view_without_flip_is_stamped_f0(tmp_path: Path, world: Any) -> None:
