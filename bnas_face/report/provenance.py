@@ -9,6 +9,7 @@ from bnas_face.report import numbers
 from bnas_face.report.records import Protocol, Result
 
 _GROUPED_FROM = 10_000
+_NAMED = 5
 
 
 def provenance(result: Result) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def provenance(result: Result) -> dict[str, Any]:
             {
                 "protocol": protocol,
                 "facts": _counts(protocol) + flat({key: protocol.raw.get(key) for key in _facts_of(protocol)}),
+                "audit": _audit(protocol, result),
                 "n_failed": [
                     (o.model, numbers.count(o.n_failed)) for o in result.everything if o.protocol == protocol.name
                 ],
@@ -39,6 +41,25 @@ def provenance(result: Result) -> dict[str, Any]:
             for protocol in result.protocols
         ],
     }
+
+
+def _audit(protocol: Protocol, result: Result) -> list[tuple[str, str]]:
+    """What each model could not embed, and whom of the protocol its training set has, as (model, text)."""
+    found = []
+    for _, outcome in result.entries(protocol):
+        parts = []
+        if outcome.n_images_failed is not None and outcome.n_images_failed:
+            named = ", ".join(outcome.failed_images[:_NAMED]) + (", …" if outcome.n_images_failed > _NAMED else "")
+            parts.append(f"{outcome.n_images_failed:,} images without an embedding ({named})")
+        elif outcome.n_images_failed is not None:
+            parts.append("every image has an embedding")
+        shared = outcome.without_overlap
+        if shared is not None:
+            parts.append(f"{shared.n_people:,} people are in its training set too, in {shared.n_left_out:,} pairs")
+        elif outcome.overlap_unknown:
+            parts.append(f"people shared with its training set: not known ({outcome.overlap_unknown})")
+        found += [(outcome.model, "; ".join(parts))] if parts else []
+    return found
 
 
 _MODEL_FACTS = (

@@ -147,6 +147,8 @@ class Outcome:
     band: Band | None = None
     without_overlap: Overlap | None = None
     overlap_unknown: str = ""
+    n_images_failed: int | None = None
+    failed_images: tuple[str, ...] = ()
 
     @property
     def is_of_objects(self) -> bool:

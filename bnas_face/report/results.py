@@ -154,8 +154,16 @@ def _outcome(node: Node, models: set[str], protocols: set[str]) -> Outcome:
         slices=detail.slices(node),
         band=detail.band(node),
         without_overlap=detail.overlap(node),
+        **_failed_images(node),
         overlap_unknown=estimate.optional_text(node, "overlap_unknown"),
     )
+
+
+def _failed_images(node: Node) -> dict[str, Any]:
+    """How many images of the protocol had no embedding, and which; unknown in older files."""
+    count, named = node.get("n_images_failed"), node.get("failed_images")
+    found: dict[str, Any] = {"n_images_failed": None if count is None else count.integer()}
+    return found | {"failed_images": tuple(map(str, named.fields())) if named else ()}
 
 
 def _recognition(node: Node) -> dict[str, Any]:

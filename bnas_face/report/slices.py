@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bnas_face.report import figures, numbers
 from bnas_face.report.detail import Group, SliceColumn
 from bnas_face.report.estimate import Estimate
 from bnas_face.report.records import Model, Outcome, Protocol, Result
 
-MOST_GROUPS = 40
+MOST_GROUPS, MOST_COLUMNS = 40, 20
 _CEILINGS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 
 
@@ -51,7 +51,10 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """One metadata column of one protocol; `left_out` groups were too many to show."""
+    """One metadata column of one protocol; `left_out` groups were too many to show.
+
+    `columns_left_out` of the protocol are counted at its last table.
+    """
 
     protocol: Protocol
     column: str
@@ -62,6 +65,7 @@ class Table:
     thresholds: tuple[tuple[int, str, str], ...]
     notes: tuple[str, ...]
     worst: str
+    columns_left_out: int = 0
 
 
 def tables(result: Result, marks: Sequence[figures.Mark]) -> list[Table]:
@@ -69,8 +73,9 @@ def tables(result: Result, marks: Sequence[figures.Mark]) -> list[Table]:
     found = []
     for protocol in result.protocols:
         entries = result.entries(protocol)
-        columns = dict.fromkeys(one.column for _, outcome in entries for one in outcome.slices)
-        found += [_table(protocol, column, entries, result.models, marks) for column in columns]
+        columns = list(dict.fromkeys(one.column for _, outcome in entries for one in outcome.slices))
+        shown = [_table(protocol, column, entries, result.models, marks) for column in columns[:MOST_COLUMNS]]
+        found += [*shown[:-1], *(replace(last, columns_left_out=len(columns) - len(shown)) for last in shown[-1:])]
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import searches
-from chromium import open_page, select
+from chromium import CONTRAST, open_page, select
 
 from bnas_face.report import html, numbers
 
@@ -189,31 +189,6 @@ def test_pointing_reads_the_nearest_point_and_the_legend_hides_a_model(browser: 
     assert set(visible) == {"0"}
     ActionChains(browser).move_by_offset(5, 5).perform()
     assert select(browser, "#curves .tip")[0].text.split("\n")[0] == "lfw-float"
-
-
-CONTRAST = """
-const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-const rgb = (color, under) => {
-  for (const paint of [under, color]) { canvas.fillStyle = paint; canvas.fillRect(0, 0, 1, 1); }
-  return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
-};
-const linear = (v) => (v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
-const light = (color) => color.reduce((sum, v, i) => sum + [.2126, .7152, .0722][i] * linear(v / 255), 0);
-const ground = (node) => getComputedStyle(node).backgroundColor;
-const found = [];
-const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-while (walker.nextNode()) {
-  const text = walker.currentNode.textContent.trim(), node = walker.currentNode.parentElement;
-  if (!text || !node.checkVisibility() || node.closest("script, style, .skip")) continue;
-  let under = node;
-  while (under !== document.body && /, 0\\)$|transparent/.test(ground(under))) under = under.parentElement;
-  const paper = rgb(ground(under), ground(document.body));
-  const ink = rgb(getComputedStyle(node).color, `rgb(${paper})`);
-  const [a, b] = [light(ink), light(paper)].sort((x, y) => y - x);
-  found.push([(a + .05) / (b + .05), text.slice(0, 40)]);
-}
-return found.sort((x, y) => x[0] - y[0]).slice(0, 3);
-"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

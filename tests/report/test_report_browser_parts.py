@@ -9,7 +9,7 @@ from typing import Any
 import extended
 import pytest
 import studies
-from chromium import open_page, select
+from chromium import CONTRAST, open_page, select
 
 from bnas_face.report import html, leaderboard
 
@@ -172,3 +172,19 @@ def test_paper_shows_every_slice(browser: Any, full: Path) -> None:
     open_page(browser, full / "report.html")
     browser.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.69})
     assert [fold.get_attribute("open") for fold in select(browser, "details.slice")] == ["true"] * 4
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_of_the_later_sections_has_readable_contrast(browser: Any, full: Path, scheme: str) -> None:
+    open_page(browser, full / "report.html", scheme=scheme)
+    worst = browser.execute_script(CONTRAST)
+    assert worst[0][0] >= 4.5, worst
+
+
+def test_the_leaderboard_is_reached_by_keyboard_and_has_contrast(browser: Any, full: Path, tmp_path: Path) -> None:
+    open_page(browser, leaderboard.write([full], tmp_path / "one"), scheme="dark")
+    assert browser.execute_script(CONTRAST)[0][0] >= 4.5
+    for selector in ("thead button", ".area", ".scroll"):
+        for node in select(browser, selector):
+            browser.execute_script("arguments[0].focus()", node)
+            assert browser.execute_script("return document.activeElement === arguments[0]", node), selector

@@ -92,6 +92,24 @@ def test_too_many_groups_are_left_out_and_counted(full: Content, save_report: Sa
     assert "7 more groups with fewer pairs are not shown" in _page(save_report(full))
 
 
+def test_too_many_columns_are_left_out_and_counted(full: Content, save_report: Save) -> None:
+    for entry in full["results"][:4]:
+        entry["slices"] = [{**entry["slices"][0], "column": f"column {k}"} for k in range(slices.MOST_COLUMNS + 3)]
+    page = _page(save_report(full))
+    assert page.count('<details class="slice"') == slices.MOST_COLUMNS + 2
+    assert "3 more metadata columns of CFP Frontal-Frontal are not shown" in page
+
+
+def test_the_audit_says_what_failed_and_whom_the_training_set_has(full: Content, save_report: Save) -> None:
+    full["results"][0] |= {"n_images_failed": 7, "failed_images": {f"{k}.jpg": "no face" for k in range(7)}}
+    full["results"][1] |= {"n_images_failed": 0, "failed_images": {}}
+    full["results"][3]["overlap_unknown"] = "no training set is recorded"
+    page = _page(save_report(full)).partition('id="provenance"')[2]
+    assert "7 images without an embedding (0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg, …); 3 people are in its tr" in page
+    assert "every image has an embedding; 3 people are in its training set too, in 60 pairs" in page
+    assert "people shared with its training set: not known (no training set is recorded)" in page
+
+
 def test_a_band_encloses_its_curve_where_the_pairs_support_it(full: Content, save_report: Save) -> None:
     result = results.load(save_report(full))
     outcome = result.outcomes[0]
