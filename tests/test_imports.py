@@ -27,6 +27,16 @@ RULES = {
     "bnas_face.cli.demo": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.metrics.rates": (("torch", "pandas", "sklearn", "cv2"), (*STAGES, "data", "models", "cli")),
     "bnas_face.metrics.uncertainty": (("torch", "pandas", "sklearn", "cv2"), (*STAGES, "data", "models", "cli")),
+    "bnas_face.metrics.identification": (
+        ("torch", "pandas", "sklearn", "cv2", "faiss"),
+        (*STAGES, "data", "models", "cli"),
+    ),
+    "bnas_face.metrics.tail": (("torch", "pandas", "sklearn", "cv2"), (*STAGES, "data", "models", "cli")),
+    "bnas_face.evaluate.protocol": (
+        ("torch", "torchvision", "onnxruntime"),
+        ("search", "train", "report", "packed", "cli"),
+    ),
+    "bnas_face.data.datasets.ijbc": (("torch", "torchvision"), (*STAGES, "models", "metrics", "cli")),
     "bnas_face.data.formats.recordio": (("torch", "torchvision"), (*STAGES, "models", "metrics", "cli")),
     "bnas_face.data.datasets.lfw": (("torch", "torchvision"), (*STAGES, "models", "metrics", "cli")),
     "bnas_face.models": (("onnxruntime", "facenet_pytorch", "torchvision"), (*STAGES, "metrics", "cli")),

@@ -27,6 +27,7 @@ CURVE_POINTS = 400
 HISTOGRAM_BINS = 80
 LARGEST_RESAMPLED = 0.01
 """FMR targets above it have no interval: too many impostor pairs take part to weigh them a thousand times."""
+MOST_COUNTED = 1 << 22
 NO_FOLDS = "no folds: a threshold fitted on the pairs it is tested on would flatter"
 TOO_MANY = "not computed: millions of pairs share people, and no bootstrap of all of them is done"
 
@@ -101,7 +102,8 @@ def load(card: TemplateCard) -> TemplateProtocol:
 
 def assemble(card: TemplateCard, images: FaceImages, rows: TemplateRows, pairs: TemplatePairs) -> TemplateProtocol:
     """Join a card, images, templates and pairs; errors as in `load`."""
-    found = templates.template_set(rows, images, np.concatenate((np.unique(pairs.reference), np.unique(pairs.probe))))
+    needed = np.concatenate([_different(side) for side in (pairs.reference, pairs.probe)])
+    found = templates.template_set(rows, images, needed)
     n_genuine = int(np.count_nonzero(pairs.is_genuine))
     for what, n, expected in (
         ("genuine pairs", n_genuine, card.n_genuine),
@@ -121,6 +123,13 @@ def assemble(card: TemplateCard, images: FaceImages, rows: TemplateRows, pairs: 
         probe=found.positions(pairs.probe),
         is_genuine=pairs.is_genuine,
     )
+
+
+def _different(numbers: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The different numbers, ascending; millions of small ones are counted, which is faster than a sort."""
+    if len(numbers) and int(numbers.max()) < MOST_COUNTED:
+        return np.flatnonzero(np.bincount(numbers)).astype(np.int32)
+    return np.unique(numbers)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

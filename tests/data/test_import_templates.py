@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import small_sets
 import small_templates
+from click.testing import CliRunner
 
+from bnas_face.cli.data import command as data_command
 from bnas_face.config import data_root
 from bnas_face.data import audit, datasets, importing, library
 from bnas_face.data.align import TEMPLATE_112, align_face
@@ -52,6 +54,16 @@ def test_an_ijb_is_imported_with_templates_pairs_and_galleries(
     for suffix, n_gallery, n_mated in ((galleries[0], 8, 16), (galleries[1], 4, 8)):
         found = TemplateSearches.load(pairs_folder(name) / f"{name}_1n_{suffix.lower()}.npz")
         assert (len(found.gallery), len(found.probe), found.is_mated.sum()) == (n_gallery, 24, n_mated)
+
+
+def test_the_command_names_the_protocols_that_were_imported(tmp_path: Path) -> None:
+    root = small_templates.write_ijb(tmp_path / "ijb")
+    arguments = ["import", "ijbc", str(root / "loose_crop"), "--pairs", str(root / "meta"), "--allow-other-counts"]
+    done = CliRunner().invoke(data_command, arguments)
+    assert done.exit_code == 0, done.output
+    assert "108 images of 0 identities, 112 px; pair lists: ijbc, ijbc_1n_g1, ijbc_1n_g2." in done.output
+    shown = CliRunner().invoke(data_command, ["where", "ijbc"]).output
+    assert "bnasface data import ijbc IJBC/loose_crop --pairs IJBC/meta" in shown and "469,375 images" in shown
 
 
 def test_an_imported_crop_is_aligned_by_its_points_when_it_is_read(tmp_path: Path) -> None:

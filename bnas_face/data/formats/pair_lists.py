@@ -208,7 +208,7 @@ def read_rfw(path: Path, race: str, n_folds: int = 10) -> pd.DataFrame:
     FormatError
         If a line has other fields; names file and line.
     """
-    pairs = [_lfw_pair(path, line, fields, 0, int(len(fields) == 3)) for line, fields in _lines(path, separator="\t")]
+    pairs = [_lfw_pair(path, line, fields, 0, int(len(fields) == 3)) for line, fields in _lines(path)]
     folds = _in_folds(path, pairs, n_folds)
     for column in ("reference_id", "probe_id"):
         folds[column] = f"{race}/" + folds[column]
