@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bnas_face.report import numbers, slices
+from bnas_face.report import best, numbers, slices
 from bnas_face.report.figures import Mark
 from bnas_face.report.identification import Identification, OpenSet, Rank
 from bnas_face.report.records import Comparison, Model, Outcome, Protocol, Result, Tar
@@ -23,6 +23,11 @@ class Row:
     mark: Mark
     outcome: Outcome
     comparison: Comparison | None
+    best: frozenset[str] = frozenset()
+
+    def star(self, column: str) -> str:
+        """A mark before a number that is significantly the best of its column."""
+        return "★ " if column in self.best else ""
 
     @property
     def n(self) -> int:
@@ -47,12 +52,13 @@ def rows(result: Result, marks: Sequence[Mark]) -> list[Row]:
     """Comparison rows: by protocol; each full-precision twin is followed by its binarized models."""
     order = {name: place for place, name in enumerate(_families(result.models))}
     index = {model.id: place for place, model in enumerate(result.models)}
+    marked = best.marked(result)
     gaps = {(comparison.protocol, comparison.model): comparison for comparison in result.comparisons}
     found = []
     for protocol in result.protocols:
         entries = [entry for entry in result.outcomes if entry.protocol == protocol.name]
         for entry in sorted(entries, key=lambda entry: order[entry.model]):
-            place = index[entry.model]
+            place, key = index[entry.model], (entry.protocol, entry.model)
             found.append(
                 Row(
                     index=place,
@@ -61,6 +67,7 @@ def rows(result: Result, marks: Sequence[Mark]) -> list[Row]:
                     mark=marks[place],
                     outcome=entry,
                     comparison=gaps.get((entry.protocol, entry.model)),
+                    best=frozenset(c for protocol, model, c in marked if (protocol, model) == key),
                 )
             )
     return found
@@ -124,15 +131,15 @@ def comparison_cells(row: Row) -> list[str]:
         row.protocol.title,
         row.model.id,
         row.mark.bits,
-        numbers.percent(outcome.accuracy.value, row.n),
+        row.star("accuracy") + numbers.percent(outcome.accuracy.value, row.n),
         numbers.percent(outcome.accuracy_std, row.n),
         numbers.span(outcome.accuracy.low, outcome.accuracy.high, row.n),
         row.comparison.twin if row.comparison else numbers.MISSING,
         numbers.points(gap.value, row.n) if gap else numbers.MISSING,
         numbers.points_span(gap.low, gap.high, row.n) if gap else numbers.MISSING,
         numbers.p_value(row.p_value),
-        numbers.percent(outcome.eer.value, row.n),
-        numbers.area(outcome.auc.value, row.n),
+        row.star("eer") + numbers.percent(outcome.eer.value, row.n),
+        row.star("auc") + numbers.area(outcome.auc.value, row.n),
         numbers.short_count(row.model.n_parameters),
         numbers.file_size(row.model.file_bytes),
     ]
@@ -142,8 +149,11 @@ def object_cells(row: Row) -> list[str]:
     """The cells of a row of object recognition under `OBJECT_HEAD`."""
     gap = row.comparison.difference if row.comparison else None
     cells = [row.protocol.title, row.model.id, row.mark.bits]
-    for top in (row.outcome.top1, row.outcome.top5):
-        cells += [numbers.percent(top.value, row.n), numbers.span(top.low, top.high, row.n)] if top else ["", ""]
+    for name, top in (("top1", row.outcome.top1), ("top5", row.outcome.top5)):
+        shown = (
+            [row.star(name) + numbers.percent(top.value, row.n), numbers.span(top.low, top.high, row.n)] if top else []
+        )
+        cells += shown or ["", ""]
     return [
         *cells,
         row.comparison.twin if row.comparison else numbers.MISSING,
@@ -260,7 +270,8 @@ def _tables(result: Result, marks: Sequence[Mark]) -> tuple[list[tuple[Sequence[
         (SLICE_HEAD, slice_cells(result, marks)),
         (GALLERY_HEAD, gallery_cells(result)),
     ]
-    return cells, list(dict.fromkeys([*notes(faces), *notes(objects)]))
+    stars = [best.NOTE] if any(row.best for row in found) else []
+    return cells, list(dict.fromkeys([*notes(faces), *notes(objects), *stars]))
 
 
 def markdown(result: Result, marks: Sequence[Mark]) -> str:
@@ -313,6 +324,6 @@ def _latex_text(text: str) -> str:
     known = {
         "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
         "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": "$<$", ">": "$>$", "−": "$-$", "±": r"$\pm$",
-        "–": "--", "×": r"$\times$",
+        "★": r"$\star$", "–": "--", "×": r"$\times$",
     }  # fmt: skip
     return "".join(known.get(character, character) for character in _one_line(text))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +58,40 @@ def test_a_damaged_later_field_is_named(
     with pytest.raises(ReportError) as error:
         results.load(save_report(full))
     assert expected in str(error.value)
+
+
+def test_every_later_value_may_be_null_or_a_list_without_a_traceback(full: Content, tmp_path: Path) -> None:
+    """Either the page does not need it, or the error is ours."""
+    full["results"] = [full["results"][0], full["results"][-1]]
+    full["comparisons"] = full["comparisons"][:1]
+    first, gap, gallery = full["results"][0], full["comparisons"][0], full["results"][-1]
+    first |= {"curve": None, "histogram": None, "failures": [], "slices": first["slices"][:1]}
+    first["slices"][0]["groups"] = first["slices"][0]["groups"][:1]
+    first["band"] = {"fmr": [0.1, 0.2], "fnmr_low": [0.1, 0.1], "fnmr_high": [0.2, 0.2], "method": "x"}
+    gallery["cmc"] = {"rank": [1, 2], "value": [0.5, 0.6]}
+    refused = 0
+    for place, damage in itertools.product(
+        [*_places(first, "slices", "band", "without_overlap"), *_places(gap), *_places(gallery)], (None, [[]])
+    ):
+        holder, key = place
+        kept, holder[key] = holder[key], damage
+        (tmp_path / "result.json").write_text(json.dumps(full))
+        try:
+            assert html.render(results.load(tmp_path), None, tmp_path)
+        except ReportError:
+            refused += 1
+        holder[key] = kept
+    assert refused > 100
+
+
+def _places(holder: Any, *keys: str) -> list[tuple[Any, Any]]:
+    """(object or list, key) of every value below some keys, or of all."""
+    found = []
+    for key, value in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
+        if not keys or key in keys:
+            found.append((holder, key))
+            found += _places(value) if isinstance(value, dict | list) else []
+    return found
 
 
 def test_slices_show_rates_intervals_and_counts_and_grey_small_groups(full: Content, save_report: Save) -> None:
