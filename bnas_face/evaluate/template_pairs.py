@@ -18,7 +18,7 @@ from bnas_face.errors import FormatError, MetricError, ProtocolError
 from bnas_face.evaluate import entries, templates
 from bnas_face.evaluate.cards import TemplateCard
 from bnas_face.evaluate.templates import Pooling, TemplateSet
-from bnas_face.metrics import distributions, paired, rates, tail
+from bnas_face.metrics import distributions, paired, rates, slices, tail
 
 if TYPE_CHECKING:
     from bnas_face.evaluate.embed import Embeddings
@@ -141,16 +141,29 @@ class MeasuredTemplates:
     model : str
     protocol : TemplateProtocol
     failed : ndarray of bool, shape (n_templates,)
-    is_match : ndarray of bool, shape (n_genuine,)
-        Whether each genuine pair matches at the card's `decision_fmr`; a failed one does not.
+    scores : ndarray of float32, shape (n_pairs,)
+        NaN where either template failed.
+    threshold : float
+        At the card's `decision_fmr`.
     entry : dict
     """
 
     model: str
     protocol: TemplateProtocol
     failed: NDArray[np.bool_]
-    is_match: NDArray[np.bool_]
+    scores: NDArray[np.float32]
+    threshold: float
     entry: dict[str, Any]
+
+    @property
+    def is_found(self) -> NDArray[np.bool_]:
+        """Whether each genuine pair matches, shape (n_genuine,); a failed one does not."""
+        return _matches(self.scores[self.protocol.is_genuine], self.threshold)
+
+
+def _matches(scores: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
+    """Compared in float64: in float32 a threshold just above the largest score would be that score."""
+    return np.asarray(scores >= np.float64(threshold))
 
 
 def measure(
@@ -204,8 +217,9 @@ def measure(
         "decision": {"fmr_target": decision.fmr_target, "threshold": decision.threshold, "tar": decision.tar},
         "failures": [],
     }
-    is_match = scores[protocol.is_genuine] >= decision.threshold
-    return MeasuredTemplates(model=model, protocol=protocol, failed=failed, is_match=is_match, entry=entry)
+    return MeasuredTemplates(
+        model=model, protocol=protocol, failed=failed, scores=scores, threshold=decision.threshold, entry=entry
+    )
 
 
 def _no_accuracy() -> dict[str, Any]:
@@ -281,7 +295,7 @@ def compare(first: MeasuredTemplates, twin: MeasuredTemplates, *, n_replicates: 
     """One entry of ``comparisons``: genuine pairs matched by a model against its twin, each at its own threshold."""
     protocol = first.protocol
     subject = protocol.subject[protocol.reference[protocol.is_genuine]]
-    right, other = first.is_match, twin.is_match
+    right, other = first.is_found, twin.is_found
     replicates = paired.difference_replicates(right, other, subject, subject, n_replicates, seed)
     n_only_first, n_only_twin = paired.discordant(right, other)
     return {
@@ -297,6 +311,20 @@ def compare(first: MeasuredTemplates, twin: MeasuredTemplates, *, n_replicates: 
         "n_only_twin_correct": n_only_twin,
         "smallest_gap": paired.smallest_gap(n_only_first + n_only_twin, len(right)),
         "smallest_gap_method": f"exact McNemar, p < {paired.ALPHA:g} before correction, as many discordant pairs",
+        "transfer": transfer(first, twin),
+    }
+
+
+def transfer(first: MeasuredTemplates, twin: MeasuredTemplates) -> dict[str, Any]:
+    """The twin's threshold applied unchanged to the model, as in `breakdown.transfer`."""
+    completed = ~np.isnan(first.scores)
+    scores, genuine = first.scores[completed], first.protocol.is_genuine[completed]
+    return {
+        "threshold": twin.threshold,
+        "threshold_method": f"the lowest at which FMR does not exceed {twin.entry['decision']['fmr_target']:g}",
+        "own_threshold": first.threshold,
+        "own": entries.rates(slices.rates_of(_matches(scores, first.threshold), genuine)),
+        "moved": entries.rates(slices.rates_of(_matches(scores, twin.threshold), genuine)),
     }
 
 

@@ -25,6 +25,8 @@ ROWS_AT_ONCE = 4096
 PAIRS_AT_ONCE = 1 << 14
 BLOCK = 256
 """References scored against all probes in one product."""
+STEP = 2.0**-20
+"""Scores are rounded to it (1e-6): float32 products of equal templates differ in their last digits, and must be ties."""
 DENSE = 1 / 16
 """From this share of all possible pairs on, whole blocks are scored and the pairs looked up in them."""
 
@@ -82,7 +84,7 @@ class Pooling:
         return (
             f"{self.name}: the embedding of an image is {view} at unit length, {weighted}; images of one medium are "
             "averaged, media added, the sum brought to unit length; an image without embedding is left out, a template "
-            "without any fails; the score is the cosine in float32"
+            "without any fails; the score is the cosine in float32, to 1e-6"
         )
 
 
@@ -240,11 +242,14 @@ def pair_scores(
     Returns
     -------
     ndarray of float32, shape (n_pairs,)
-        In [-1, 1] up to rounding; NaN where either template failed.
+        In [-1, 1], rounded to `STEP`; NaN where either template failed.
     """
     n_possible = np.count_nonzero(np.bincount(reference)) * np.count_nonzero(np.bincount(probe))
     scoring = _by_blocks if len(reference) > DENSE * n_possible else _one_by_one
     scores = scoring(values, reference, probe)
+    scores /= np.float32(STEP)
+    np.rint(scores, out=scores)
+    scores *= np.float32(STEP)
     scores[failed[reference] | failed[probe]] = np.nan
     return scores
 

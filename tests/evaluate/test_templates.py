@@ -146,7 +146,14 @@ def test_scores_are_cosines_whichever_way_they_are_computed(n_pairs: int) -> Non
     scores = templates.pair_scores(values, failed, reference, probe)
     is_failed = failed[reference] | failed[probe]
     assert (np.isnan(scores) == is_failed).all()
-    assert scores[~is_failed] == pytest.approx(expected[~is_failed], abs=1e-6)
+    assert scores[~is_failed] == pytest.approx(expected[~is_failed], abs=2e-6)
+
+
+def test_equal_templates_have_equal_scores_whatever_the_product_rounds() -> None:
+    one = np.random.default_rng(0).normal(size=512)
+    values = np.repeat((one / np.linalg.norm(one))[None].astype(np.float32), 1031, axis=0)
+    reference, probe = (side.astype(np.int32).ravel() for side in np.meshgrid(np.arange(517), np.arange(517, 1031)))
+    assert set(templates.pair_scores(values, np.zeros(1031, bool), reference, probe).tolist()) == {1.0}
 
 
 def drawn_pairs(seed: int, n_subjects: int = 12) -> tuple[Any, Any, Any, Any]:

@@ -115,6 +115,10 @@ def test_ijbc_one_to_one_gives_tar_at_fmr_without_an_accuracy(tmp_path: Path, wo
     assert gap["quantity"] == "TAR at FMR 0.01, failed pairs as misses"
     assert gap["difference"] == pytest.approx(coarse["decision"]["tar"] - fine["decision"]["tar"])
     assert 0 < gap["p_value"] <= gap["p_holm"] <= 1
+    moved = gap["transfer"]
+    assert (moved["own_threshold"], moved["threshold"]) == tuple(e["decision"]["threshold"] for e in (coarse, fine))
+    assert moved["own"]["fmr"] <= 0.01 and 1 - moved["own"]["fnmr"] == pytest.approx(coarse["decision"]["tar"])
+    assert moved["moved"] != moved["own"] and moved["moved"]["n_pairs"] == 288
     table = pd.read_csv("out/templates.csv")
     assert list(table) == ["protocol", "model", "template", "n_images", "n_media", "is_failed"]
     assert (table["n_images"] == 3).all() and (table["n_media"] == 2).all() and len(table) == 72
@@ -235,6 +239,17 @@ def test_one_view_without_flip_is_stamped_f0(tmp_path: Path, world: Any) -> None
     import_ijbc(tmp_path)
     [entry] = run("fine", protocols=("ijbc",), convention="facex")["results"]
     assert entry["pooling"] == "N0D1F0"
+
+
+def test_a_network_that_gives_everybody_the_same_embedding_finds_nobody(tmp_path: Path, world: Any) -> None:
+    import_ijbc(tmp_path)
+    world["same"] = lambda batch: np.ones((len(batch), 48), np.float32)
+    found = run("same", "fine", protocols=("ijbc", "ijbc_1n_g1"), twin=["same=fine"])
+    one_to_one, one_to_many = found["results"][:2]
+    assert one_to_one["auc"]["value"] == 0.5 and one_to_one["tar_at_fmr"][0]["tar"] == 0
+    assert one_to_many["ranks"][0]["value"] == 0
+    gap = found["comparisons"][0]
+    assert gap["n_only_model_correct"] == 0 and gap["transfer"]["own"]["n_false_matches"] == 0
 
 
 def test_a_pooling_asked_for_is_named_and_changes_the_scores(tmp_path: Path, world: Any) -> None:
