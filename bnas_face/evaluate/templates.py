@@ -26,7 +26,7 @@ PAIRS_AT_ONCE = 1 << 14
 BLOCK = 256
 """References scored against all probes in one product."""
 STEP = 2.0**-20
-"""Scores are rounded to it (1e-6): float32 products of equal templates differ in their last digits, and must be ties."""
+"""Scores are rounded to it (1e-6): float32 products of equal templates differ in their last digits, but are ties."""
 DENSE = 1 / 16
 """From this share of all possible pairs on, whole blocks are scored and the pairs looked up in them."""
 
