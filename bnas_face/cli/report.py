@@ -22,7 +22,7 @@ LEADERBOARD = Path("reports") / "leaderboard"
 def command(folders: tuple[Path, ...], out: Path | None, figures: bool) -> None:
     """Write report.html, tables.md and tables.tex of FOLDER again from its result.json.
 
-    Several FOLDERs are merged into one leaderboard (leaderboard.html, .csv and .md) and are not changed.
+    Several FOLDERs are merged into one leaderboard (leaderboard.html, .csv, .md and .tex) and are not changed.
 
     \b
     Examples:

@@ -69,11 +69,13 @@ def text(
     colour: str = INK,
     bold: bool = False,
     turn: bool = False,
+    halo: bool = False,
 ) -> str:
-    """A line of text with its baseline at `y`, escaped; `turn` writes it upwards."""
-    weight = ' font-weight="600"' if bold else ""
-    rotate = f' transform="rotate(-90 {x:g} {y:g})"' if turn else ""
-    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" fill="{colour}"{weight}{rotate}>{escape(content)}</text>'
+    """A line of text with its baseline at `y`, escaped; `turn` writes it upwards, `halo` clears what lies below it."""
+    more = ' font-weight="600"' if bold else ""
+    more += f' transform="rotate(-90 {x:g} {y:g})"' if turn else ""
+    more += ' stroke="#ffffff" stroke-width="5" paint-order="stroke"' if halo else ""
+    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" fill="{colour}"{more}>{escape(content)}</text>'
 
 
 def stroke(data: str, colour: str, *, width: float = 1.0, dash: str = "") -> str:

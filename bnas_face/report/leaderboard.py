@@ -16,7 +16,7 @@ from bnas_face.report.estimate import Estimate
 from bnas_face.report.headline import Headline
 from bnas_face.report.records import Model, Outcome, Protocol, Result
 
-PAGE_NAME, CSV_NAME, MARKDOWN_NAME = "leaderboard.html", "leaderboard.csv", "leaderboard.md"
+PAGE_NAME = "leaderboard.html"
 BEST = (
     "★ = significantly best of its column: its 95 % interval overlaps no other. Studies are compared by their "
     "intervals alone; paired tests between a network and its twin stand in each study's own report."
@@ -95,7 +95,7 @@ class Leaderboard:
 
 
 def write(folders: Sequence[Path], out: Path) -> Path:
-    """Write ``leaderboard.html``, ``.csv`` and ``.md`` of several report folders; returns the path of the page.
+    """Write ``leaderboard.html``, ``.csv``, ``.md`` and ``.tex`` of several folders; returns the page.
 
     Raises
     ------
@@ -103,7 +103,12 @@ def write(folders: Sequence[Path], out: Path) -> Path:
         If a folder is named twice, or its ``result.json`` is absent or damaged; nothing is written then.
     """
     board = merge(_named(folders))
-    texts = {CSV_NAME: csv(board), MARKDOWN_NAME: markdown(board), PAGE_NAME: render(board, out.resolve().name)}
+    texts = {
+        "leaderboard.csv": csv(board),
+        "leaderboard.md": markdown(board),
+        "leaderboard.tex": tables.latex_table(*_table(board)) + "\n",
+        PAGE_NAME: render(board, out.resolve().name),
+    }
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -271,19 +276,23 @@ def heading(column: Column) -> str:
 
 def markdown(board: Leaderboard) -> str:
     """The table as Markdown (pipes), with its notes below."""
+    notes = "\n".join(f"- {tables.markdown_text(note)}" for note in [*board.notes, BEST])
+    return "\n\n".join(part for part in (tables.markdown_table(*_table(board)), notes) if part) + "\n"
+
+
+def _table(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
+    """Head and cells."""
     head = ["Model", "Bits", "File", *(f"{column.protocol.title} ({heading(column)})" for column in board.columns)]
     marks = figures.marks([row.model for row in board.rows])
     lines = [
         [row.names[0], mark.bits, numbers.file_size(row.model.file_bytes)]
-        + [_markdown_cell(row.cells.get(column.key), column.best == id(row)) for column in board.columns]
+        + [_shown(row.cells.get(column.key), column.best == id(row)) for column in board.columns]
         for row, mark in zip(board.rows, marks, strict=True)
     ]
-    text = [tables.markdown_table(head, lines)] if lines else []
-    text.append("\n".join(f"- {tables.markdown_text(note)}" for note in [*board.notes, BEST]))
-    return "\n\n".join(text) + "\n"
+    return head, lines
 
 
-def _markdown_cell(cell: Cell | None, is_best: bool) -> str:
+def _shown(cell: Cell | None, is_best: bool) -> str:
     if cell is None or cell.estimate.value is None:
         return numbers.MISSING
     span = numbers.span(cell.estimate.low, cell.estimate.high, cell.n)

@@ -10,7 +10,7 @@ from typing import Any
 
 from bnas_face.errors import ReportError
 from bnas_face.files import atomic_path, write_text
-from bnas_face.report import curves, drawing, drift, figures, numbers, ranks, results, size
+from bnas_face.report import curves, drawing, drift, figures, numbers, ranks, results, size, slices
 from bnas_face.report.drawing import COLOURS, INK, MUTED, RULE, Box
 from bnas_face.report.records import Protocol, Result
 
@@ -87,6 +87,8 @@ def plates(result: Result, marks: Sequence[figures.Mark]) -> Iterator[tuple[str,
         yield from _forest(protocol, result, marks)
     for sizes in size.plots(result, marks):
         yield f"size_{sizes.protocol.name}", tradeoff(sizes)
+    for table in slices.tables(result, marks):
+        yield f"slices_{table.protocol.name}_{table.column}", sliced(table, result)
     for block in ranks.blocks(result, marks):
         if block.cmc is not None:
             yield f"cmc_{block.protocol.name}", cmc(block.cmc, block.protocol, result)
@@ -222,3 +224,37 @@ def cmc(plot: ranks.Cmc, protocol: Protocol, result: Result) -> str:
     axes = drawing.axes(box, plot.x_ticks, plot.y_ticks, "rank", "identification rate %")
     entries = [(result.models[line.model].id, line.mark) for line in plot.lines]
     return _page(f"CMC, {protocol.title}", [*axes, *drawing.clipped(box, inside)], entries)
+
+
+def sliced(table: slices.Table, result: Result) -> str:
+    """FMR and FNMR of every group of a metadata column, models one below the other; small groups in grey."""
+    rows = [(part, line) for part in table.parts for line in part.lines]
+    top, height = 60.0, _ROW * (len(rows) + len(table.parts))
+    boxes = {
+        "FMR": (Box(235, top, 130, height), table.fmr_ceiling),
+        "FNMR": (Box(400, top, 130, height), table.fnmr_ceiling),
+    }
+    title = f"{table.column}, {table.protocol.title}"
+    body = [drawing.text(12, 20, title, bold=True)]
+    for name, (box, ceiling) in boxes.items():
+        ticks = (figures.Tick(0, "0"), figures.Tick(50, ""), figures.Tick(100, f"{ceiling} %"))
+        body += [drawing.text(box.left, top - 8, f"{name} %"), *drawing.axes(box, ticks, (), "", "")]
+    y = top
+    for part in table.parts:
+        y += _ROW
+        words = f"{part.label} ({part.n_genuine:,} genuine, {part.n_impostor:,} impostor pairs)"
+        body.append(drawing.text(12, y - 5, words + (f": {part.small}" if part.small else ""), colour=MUTED, halo=True))
+        for line in part.lines:
+            y += _ROW
+            body.append(drawing.text(24, y - 5, result.models[line.model].id, halo=True))
+            for strip, (box, _) in zip((line.fmr, line.fnmr), boxes.values(), strict=True):
+                body += _strip(strip, line.mark, box, y - 9, grey=part.small is not None)
+    return drawing.document(_WIDTH, top + height + 24, title, body)
+
+
+def _strip(strip: slices.Strip, mark: figures.Mark, box: Box, y: float, *, grey: bool) -> Iterator[str]:
+    if strip.low is not None and strip.high is not None:
+        colour = RULE if grey else COLOURS[mark.css]
+        yield drawing.stroke(f"M{box.x(strip.low):g} {y:g}H{box.x(strip.high):g}", colour, width=1.6)
+    if strip.at is not None:
+        yield drawing.glyph(box.x(strip.at), y, mark, hollow=grey)

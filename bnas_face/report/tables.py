@@ -286,7 +286,7 @@ def latex(result: Result, marks: Sequence[Mark]) -> str:
     """The tables as LaTeX `tabular`s; needs ``\\usepackage{booktabs}``."""
     cells, text = _tables(result, marks)
     parts = ["\n".join("% " + _latex_text(note) for note in text)]
-    parts += [_latex_table(head, lines) for head, lines in cells]
+    parts += [latex_table(head, lines) for head, lines in cells]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -300,7 +300,8 @@ def markdown_table(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _latex_table(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+def latex_table(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """A `tabular` with booktabs rules; empty without rows. From the fourth column on it holds numbers."""
     if not cells:
         return ""
     columns = "l" * 3 + "r" * (len(head) - 3)

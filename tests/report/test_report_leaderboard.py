@@ -152,6 +152,7 @@ def test_csv_holds_every_number_with_what_identifies_it(study: Callable[..., Pat
     assert (first["n"], first["convention"], first["pairs_sha256"]) == ("1000", "strict", "ab" * 32)
     text = (tmp_path / "out" / "leaderboard.md").read_text()
     assert "| lfw-float | W32A32 | 8.42 MB | 89.1 (87.2–91.0) |" in text
+    assert r"lfw-float & W32A32 & 8.42 MB & 89.1 (87.2--91.0)" in (tmp_path / "out" / "leaderboard.tex").read_text()
     assert "| onnx:vface\\_mobilefacenet.onnx | W32A32 | 4.00 MB | ★ 99.1 (98.5–99.7) |" in text
 
 
@@ -160,7 +161,7 @@ def test_the_command_merges_several_folders_and_leaves_them_alone(study: Callabl
     answer = CliRunner().invoke(command, [str(a), str(b), "--out", str(out)], catch_exceptions=False)
     size = (out / "leaderboard.html").stat().st_size / 1e6
     assert answer.output == f"{out / 'leaderboard.html'} ({size:.2f} MB, opens without network)\n"
-    assert {file.name for file in out.iterdir()} == {"leaderboard.html", "leaderboard.csv", "leaderboard.md"}
+    assert {file.name for file in out.iterdir()} == {f"leaderboard.{kind}" for kind in ("html", "csv", "md", "tex")}
     assert {file.name for file in a.iterdir()} == {"result.json"}
 
 

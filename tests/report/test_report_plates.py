@@ -38,6 +38,7 @@ def test_every_protocol_has_its_figures(content: dict[str, Any], save_report: Sa
     assert found == {
         *(f"{kind}_{name}" for kind in ("det", "roc", "forest", "size") for name in ("cfp_ff", "cfp_fp")),
         *(f"scores_{name}_{number}" for name in ("cfp_ff", "cfp_fp") for number in (1, 2, 3)),
+        *(f"slices_{name}_{column}" for name in ("cfp_ff", "cfp_fp") for column in ("yaw", "age_gap")),
         "cmc_tinyface",
     }
     for name in found:
