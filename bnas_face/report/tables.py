@@ -237,13 +237,16 @@ def notes(found: Sequence[Row]) -> list[str]:
     if not found:
         return []
     stamps = sorted({row.outcome.convention_stamp or row.outcome.convention for row in found})
-    methods = sorted({row.outcome.accuracy.method for row in found} - {""})
+    known = [row.outcome.accuracy for row in found if row.outcome.accuracy.value is not None]
+    reasons = sorted({row.outcome.accuracy.reason for row in found if row.outcome.accuracy.value is None} - {""})
+    methods = sorted({accuracy.method for accuracy in known} - {""})
     gaps = sorted({row.comparison.difference.method for row in found if row.comparison} - {""})
     tests = sorted({row.comparison.p_method for row in found if row.comparison} - {""})
     text = [
         *(f"Convention {stamp.rstrip('.')}." for stamp in stamps),
     ]
-    if of_faces(found):
+    text += [f"No accuracy where it is a dash: {reason.rstrip('.')}." for reason in reasons]
+    if of_faces(found) and known:
         text.append(
             "Accuracy is the mean over the folds; ± is their standard deviation (ddof 0), not a standard error."
         )

@@ -217,7 +217,7 @@ def test_identification_shows_ranks_counts_and_refusals(full: Content, save_repo
     page = _page(save_report(full)).partition('id="identification"')[2].partition("</section>")[0]
     assert "500 gallery entries of 480 people, 1,200 mated and 900 non-mated probes" in page
     assert page.count("insufficient data") == 4
-    assert "needs at least 1000 non-mated probes" in page
+    assert "<li>Insufficient data: FPIR target 0.001 needs at least 1000 non-mated probes" in page
     assert "FPIR 0.9 %, 8 of 900" in page
 
 
@@ -255,7 +255,9 @@ def test_pairs_of_templates_have_no_accuracy_and_are_summed_up_by_tar(content: C
     page = _page(save_report(of_templates))
     assert page.count("; TAR at FMR 0.01, failed pairs as misses") == 0
     assert page.count("TAR at FMR 0.01, failed pairs as misses; 95 % interval of the gap") == 4
-    assert 'title="no folds"><b>–</b>' in page
+    assert 'title="no folds"><b>–</b><small>' in page
+    assert "<li>No accuracy where it is a dash: no folds.</li>" in page
+    assert "mean over the folds" not in page
     of_templates["comparisons"] = []
     assert "of the genuine pairs accepted at FMR 1 %" in _page(save_report(of_templates))
 
