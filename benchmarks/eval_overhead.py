@@ -35,12 +35,12 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--batch-size", type=int, default=64)
     chosen = parser.parse_args()
-    from bnas_face.evaluate import evaluate
+    from bnas_face.evaluate import evaluate, plan
     from bnas_face.report import html
 
     forward: list[float] = []
     memory: list[float] = []
-    real_opener = evaluate.open_embedder
+    real_opener = plan.open_embedder
 
     def opened(spec: str, **options: Any) -> Any:
         embedder = real_opener(spec, **options)
@@ -56,7 +56,7 @@ def main() -> None:
 
         return dataclasses.replace(embedder, network=timed)
 
-    evaluate.open_embedder = opened  # the model as it is, with a watch
+    plan.open_embedder = opened  # the model as it is, with a watch
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BNASFACE_CACHE"] = str(Path(folder) / "cache")
         started = time.perf_counter()

@@ -31,6 +31,7 @@ from bnas_face.config import REPORTS
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Report folder. Default: reports/MODELS_PROTOCOLS."
 )
 @click.option("--twin", multiple=True, metavar="MODEL=TWIN", help="Compare MODEL with this full-precision TWIN.")
+@click.option("--threshold-from", metavar="PROTOCOL", help="Also decide at a threshold fitted on this one: lfw_dev.")
 @click.option("--no-images", is_flag=True, help="No photographs of failed pairs in the report.")
 @_evaluation.options
 def command(
@@ -43,11 +44,11 @@ def command(
       bnasface eval --protocol demo_lfw
       bnasface eval --protocol lfw --protocol cfp_fp --model runs/mine --model onnx:FILE --out reports/mine
     """
-    from bnas_face.evaluate import evaluate
+    from bnas_face.evaluate import evaluate, plan
     from bnas_face.report import html
 
-    chosen = evaluate.models_or_runs(models, protocols, options["convention"])
-    folder = out or evaluate.default_out(REPORTS, chosen, protocols)
+    chosen = plan.models_or_runs(models, protocols, options["convention"])
+    folder = out or plan.default_out(REPORTS, chosen, protocols)
     with _show.embedding_progress() as progress:
         result = evaluate.evaluate(
             chosen,

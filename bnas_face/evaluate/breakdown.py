@@ -13,7 +13,7 @@ from bnas_face.data import overlap, selection
 from bnas_face.errors import BnasFaceError, MetricError
 from bnas_face.evaluate import entries
 from bnas_face.evaluate.conventions import Convention, decide
-from bnas_face.metrics import rates, slices
+from bnas_face.metrics import rates, slices, uncertainty
 
 if TYPE_CHECKING:
     from bnas_face.evaluate.protocol import Protocol
@@ -132,6 +132,49 @@ def transfer(first: Measured, twin: Measured) -> dict[str, Any] | None:
         found[name] = entries.rates(slices.rates_of(match[completed], genuine[completed]))
     several = len(first.verdicts.fold_threshold) > 1
     return {"threshold": moved, "threshold_method": MIDDLE if several else ONE, "own_threshold": own, **found}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Development:
+    """A threshold fitted on all compared pairs of another protocol, once per model."""
+
+    protocol: str
+    threshold: float
+    n_pairs: int
+
+
+def fit_threshold(protocol: Protocol, scores: NDArray[np.float64], convention: Convention) -> Development:
+    """Fit one threshold on the pairs of a development protocol; `scores` has shape (n_pairs,), NaN: not compared."""
+    completed = ~np.isnan(scores)
+    threshold = convention.rule.fit(scores[completed], protocol.is_genuine[completed])
+    return Development(protocol=protocol.card.name, threshold=threshold, n_pairs=int(completed.sum()))
+
+
+def at_development_threshold(
+    protocol: Protocol,
+    scores: NDArray[np.float64],
+    tested: NDArray[np.int64],
+    development: Development | None,
+    convention: Convention,
+) -> dict[str, Any] | None:
+    """Entry ``development``: accuracy, FMR and FNMR of the tested pairs at a threshold that saw none of them.
+
+    A pair that was not compared counts as a wrong decision in the accuracy and is in no rate.
+    """
+    if development is None:
+        return None
+    values, genuine = scores[tested], protocol.is_genuine[tested]
+    completed = ~np.isnan(values)
+    match = _matches(convention, values, development.threshold)
+    right = int(np.count_nonzero(completed & (match == genuine)))
+    low, high = uncertainty.wilson(right, len(tested))
+    return {
+        "protocol": development.protocol,
+        "threshold": development.threshold,
+        "threshold_method": f"fitted on all {development.n_pairs:,} compared pairs of {development.protocol}",
+        "accuracy": {"value": right / len(tested), "ci_low": low, "ci_high": high, "ci_method": entries.WILSON},
+        **entries.rates(slices.rates_of(match[completed], genuine[completed])),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from bnas_face.evaluate.conventions import Verdicts
 from bnas_face.metrics import slices, uncertainty
 from bnas_face.metrics.uncertainty import Replicates
 
+WILSON = "Wilson 95 %, pairs taken as independent"
 Statistic = Callable[[Replicates], NDArray[np.float64]]
 
 
@@ -28,7 +29,7 @@ def accuracy(verdicts: Verdicts) -> dict[str, Any]:
         "sem_method": one_fold or "sample standard deviation over folds (ddof 1) / sqrt(n_folds)",
         "ci_low": low,
         "ci_high": high,
-        "ci_method": "Wilson 95 %, pairs taken as independent",
+        "ci_method": WILSON,
         "per_fold": measured.per_fold.tolist(),
         "thresholds": [None if np.isnan(threshold) else float(threshold) for threshold in verdicts.fold_threshold],
     }

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bnas_face import files, machine
-from bnas_face.config import RUNS
-from bnas_face.errors import BnasFaceError, ConfigError, DatasetError
-from bnas_face.evaluate import breakdown, conventions, kinds, output, protocol, results, twins
-from bnas_face.evaluate.embed import Embedder, Embeddings, embed_images, open_embedder
+from bnas_face import machine
+from bnas_face.errors import ConfigError
+from bnas_face.evaluate import breakdown, kinds, output, results
+from bnas_face.evaluate import plan as plans
+from bnas_face.evaluate.embed import Embedder, Embeddings, embed_images
+from bnas_face.evaluate.kinds import pairs
 from bnas_face.evaluate.kinds._base import AnyMeasured, AnyProtocol, How
 
 PACKAGES = ("numpy", "scipy", "pandas", "opencv-python-headless", "torch", "torchvision", "onnxruntime")
-N_MODELS_IN_NAME = 3
 N_FAILED_SHOWN = 24
 Progress = Callable[[str, int, int], None]
 
@@ -30,6 +30,7 @@ def evaluate(
     convention: str = "strict",
     *,
     twin: Sequence[str] = (),
+    threshold_from: str | None = None,
     images: bool = True,
     onnx_mean: tuple[float, float, float] | None = None,
     onnx_std: tuple[float, float, float] | None = None,
@@ -57,6 +58,8 @@ def evaluate(
         ``"strict"``, ``"insightface"`` or ``"facex"``.
     twin : sequence of str
         ``"MODEL=TWIN"``: overrides the twin rule of `twins.find`.
+    threshold_from : str, optional
+        A protocol of pairs on which one threshold per model is fitted; every result says what it does there too.
     images : bool
         Write thumbnails of failed pairs.
     onnx_mean, onnx_std, onnx_colour_order : optional
@@ -88,11 +91,12 @@ def evaluate(
     MetricError
         If a model compared too few pairs for any number.
     """
-    plan = prepare(
+    plan = plans.prepare(
         models,
         protocols,
         convention,
         twin=twin,
+        threshold_from=threshold_from,
         onnx_mean=onnx_mean,
         onnx_std=onnx_std,
         onnx_colour_order=onnx_colour_order,
@@ -130,63 +134,21 @@ def compare(
     ConfigError
         Also if both are the same model.
     """
-    if _place(model) == _place(other):
+    if plans.place(model) == plans.place(other):
         raise ConfigError(f"'{model}' and '{other}' are the same model; name two different ones.")
-    plan = prepare([model, other], protocols, convention, twin=[f"{model}={other}"], **onnx)
+    plan = plans.prepare([model, other], protocols, convention, twin=[f"{model}={other}"], **onnx)
     how = How(convention=plan.convention, n_replicates=n_replicates, seed=seed)
     return measure(plan, how, batch_size=batch_size, progress=progress)[0]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Everything opened and found to fit together; nothing is embedded yet.
-
-    Attributes
-    ----------
-    models : list of dict
-        Entries of ``models``, with their twins.
-    embedders : list of Embedder
-        In the same order.
-    protocols : list of protocols
-    fitting : mapping of model id to list of protocols
-        On what each model is evaluated.
-    convention : Convention
-    notes : list of str
-        Why a model got no twin, where that needs saying.
-    """
-
-    models: list[dict[str, Any]]
-    embedders: list[Embedder]
-    protocols: list[AnyProtocol]
-    fitting: Mapping[str, list[AnyProtocol]]
-    convention: conventions.Convention
-    notes: list[str]
-
-
-def prepare(
-    models: Sequence[str], protocols: Sequence[str], convention: str, *, twin: Sequence[str] = (), **onnx: Any
-) -> Plan:
-    """Open models and protocols and match them; parameters and errors as in `evaluate`, nothing is written."""
-    chosen = conventions.get(convention)
-    opened: list[AnyProtocol] = [protocol.load(name) for name in _distinct(protocols, "protocol")]
-    embedders = [open_embedder(spec, **onnx) for spec in _distinct(models, "model", _place)]
-    entries = _with_unique_ids([dict(embedder.info) for embedder in embedders])
-    twin_of, notes = twins.find(entries, twin)
-    by_id = {entry["id"]: one for entry, one in zip(entries, embedders, strict=True)}
-    fitting = _fitting(by_id, opened)
-    _check_twins(twin_of, {name: one.task for name, one in by_id.items()})
-    for entry in entries:
-        entry["twin"] = twin_of.get(entry["id"])
-    return Plan(models=entries, embedders=embedders, protocols=opened, fitting=fitting, convention=chosen, notes=notes)
-
-
 def measure(
-    plan: Plan, how: How, *, batch_size: int = 64, command: str = "", progress: Progress | None = None
+    plan: plans.Plan, how: How, *, batch_size: int = 64, command: str = "", progress: Progress | None = None
 ) -> tuple[dict[str, Any], list[AnyMeasured]]:
     """Embed, score and count; what `evaluate` writes, as the content of ``result.json`` and what lies behind it."""
     measured: list[AnyMeasured] = []
     for entry, embedder in zip(plan.models, plan.embedders, strict=True):
-        of_model = replace(how, people=breakdown.people_of(entry["training"]))
+        development = _development(entry["id"], embedder, plan, batch_size, progress)
+        of_model = replace(how, people=breakdown.people_of(entry["training"]), development=development)
         for one in plan.fitting[entry["id"]]:
             kind = kinds.of(one)
             embeddings = _embeddings(entry["id"], embedder, one, batch_size, how.convention.flip, progress)
@@ -209,112 +171,15 @@ def measure(
     return result, measured
 
 
-def models_or_runs(models: Sequence[str], protocols: Sequence[str], convention: str) -> list[str]:
-    """The models named, else every run; a typo in the other names is reported first.
-
-    Raises
-    ------
-    UnknownNameError
-        If a protocol or the convention is not known.
-    DatasetError
-        If no model is named and there is no run.
-    """
-    conventions.get(convention)
-    wanted = [protocol.kind_of(name) for name in protocols]
-    return list(models) or runs({kinds.load(kind).TASK for kind in wanted})
-
-
-def runs(tasks: Collection[str] = ("embedding", "classification")) -> list[str]:
-    """All run folders under ``runs/`` with weights whose network does one of `tasks`, by name.
-
-    Raises
-    ------
-    DatasetError
-        If there is none; says what to do next.
-    """
-    folders = (file.parent for file in RUNS.glob("*/weights.safetensors"))
-    found = sorted(str(folder) for folder in folders if _task(folder) in tasks)
-    if not found:
-        raise DatasetError(
-            f"No --model was given and there is no trained run in '{RUNS}/'. Train one: "
-            "bnasface train --dataset demo --name mine; or name a model: --model onnx:FILE."
-        )
-    return found
-
-
-def _task(folder: Path) -> str | None:
-    """What a run's network does; None for a folder without settings. Damage is told when the run is opened."""
-    if not (folder / "config.json").is_file():
+def _development(
+    model: str, embedder: Embedder, plan: plans.Plan, batch_size: int, progress: Progress | None
+) -> breakdown.Development | None:
+    """The model's threshold from the development protocol; None without one, and for networks that classify."""
+    one = plan.development
+    if one is None or not embedder.flip:
         return None
-    try:
-        return str(files.read_json(folder / "config.json").get("model", {}).get("task", "embedding"))
-    except (BnasFaceError, AttributeError):
-        return "embedding"
-
-
-def default_out(root: Path, models: Sequence[str], protocols: Sequence[str]) -> Path:
-    """Report folder named after what is compared: ``reports/mine-vs-other_lfw+cfp_fp``."""
-    names = [Path(spec.rpartition(":")[2]).stem or "model" for spec in models]
-    n_more = len(names) - N_MODELS_IN_NAME
-    shown = "-vs-".join(names[:N_MODELS_IN_NAME]) + (f"-and-{n_more}-more" if n_more > 0 else "")
-    readable = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in f"{shown}_{'+'.join(protocols)}")
-    return root / readable[:120]
-
-
-def _distinct(names: Sequence[str], kind: str, key: Callable[[str], str] = str) -> list[str]:
-    """The names without repetitions; of several with the same key the first."""
-    if not names:
-        raise ConfigError(f"No {kind} was given; expected at least one --{kind}.")
-    found: dict[str, str] = {}
-    for name in names:
-        found.setdefault(key(name), name)
-    return list(found.values())
-
-
-def _place(spec: str) -> str:
-    """The model a name stands for, however its path is spelled."""
-    kind, colon, argument = spec.partition(":")
-    if not colon:
-        return str(Path(spec).resolve())
-    return f"onnx:{Path(argument).resolve()}" if kind == "onnx" else spec
-
-
-def _fitting(models: Mapping[str, Embedder], protocols: Sequence[AnyProtocol]) -> dict[str, list[AnyProtocol]]:
-    """The protocols each model is evaluated on; every model and every protocol must find its like."""
-    found: dict[str, list[AnyProtocol]] = {}
-    for name, model in models.items():
-        found[name] = [one for one in protocols if model.task == kinds.of(one).TASK]
-        if not found[name]:
-            raise ConfigError(_misfit(name, model, protocols[0]))
-        for one in found[name]:
-            kinds.of(one).check(name, model, one)  # told before anything is embedded
-    for one in protocols:
-        if not any(one is other for fitting in found.values() for other in fitting):
-            name = next(iter(models))
-            raise ConfigError(_misfit(name, models[name], one))
-    return found
-
-
-def _misfit(name: str, model: Embedder, one: AnyProtocol) -> str:
-    if model.flip:
-        return (
-            f"Model '{name}' embeds faces, and protocol '{one.card.name}' is one of object recognition. Train a "
-            f"classifier (bnasface train --dataset {one.card.dataset.partition(':')[0]}), or evaluate it on faces: "
-            "--protocol lfw."
-        )
-    return (
-        f"Model '{name}' recognises {len(model.class_names)} kinds of objects, and protocol '{one.card.name}' compares "
-        "faces. Evaluate it on the set it was trained on, such as --protocol cifar10."
-    )
-
-
-def _check_twins(twin_of: Mapping[str, str], tasks: Mapping[str, str]) -> None:
-    for model, twin in twin_of.items():
-        if tasks[model] != tasks[twin]:
-            raise ConfigError(
-                f"--twin {model}={twin}: one embeds faces and the other recognises objects; they have no protocol in "
-                "common. Name a twin of the same task."
-            )
+    embeddings = _embeddings(model, embedder, one, batch_size, plan.convention.flip, progress)
+    return breakdown.fit_threshold(one, pairs.scores_of(one, embeddings, plan.convention.arithmetic), plan.convention)
 
 
 def _embeddings(
@@ -339,15 +204,6 @@ def _about(embeddings: Embeddings) -> dict[str, Any]:
         "failed_images": dict(sorted(embeddings.reasons.items())[:N_FAILED_SHOWN]),
         "n_images_from_cache": embeddings.n_from_cache,
     }
-
-
-def _with_unique_ids(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Models of the same name in different places are told apart by their whole source."""
-    ids = [entry["id"] for entry in entries]
-    for entry in entries:
-        if ids.count(entry["id"]) > 1:
-            entry["id"] = str(entry["source"])
-    return entries
 
 
 def _comparisons(measured: Sequence[AnyMeasured], twin_of: Mapping[str, str | None], how: How) -> list[dict[str, Any]]:

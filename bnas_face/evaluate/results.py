@@ -60,6 +60,7 @@ def measure(
     n_replicates: int = N_REPLICATES,
     seed: int = 0,
     people: breakdown.People | None = None,
+    development: breakdown.Development | None = None,
 ) -> Measured:
     """Every number of one model on one protocol, each with its interval.
 
@@ -74,6 +75,8 @@ def measure(
         Of the subject-cluster bootstrap.
     people : People, optional
         Whom the model was trained on.
+    development : Development, optional
+        A threshold of the model from another protocol.
 
     Raises
     ------
@@ -129,6 +132,7 @@ def measure(
             "impostor": impostor_counts.tolist(),
         },
         "slices": breakdown.by_slice(protocol, scores, verdicts.tested, verdicts.fold_threshold, convention),
+        "development": breakdown.at_development_threshold(protocol, scores, verdicts.tested, development, convention),
         **breakdown.without_overlap(protocol, scores, people or NOBODY_KNOWN, convention),
         "failures": [],
     }

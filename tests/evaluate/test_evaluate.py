@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from bnas_face.cli.compare import command as compare_command
 from bnas_face.cli.eval import command
 from bnas_face.errors import BnasFaceError, ConfigError, DatasetError, MetricError
-from bnas_face.evaluate import evaluate, output
+from bnas_face.evaluate import evaluate, output, plan
 from bnas_face.evaluate.kinds.pairs import N_FAILURES
 
 SUMMARY_HEADER = (
@@ -46,8 +46,8 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    monkeypatch.setattr(evaluate.protocol, "load", lambda name: made.protocols[name])
-    monkeypatch.setattr(evaluate, "open_embedder", made.open)
+    monkeypatch.setattr(plan.protocol, "load", lambda name: made.protocols[name])
+    monkeypatch.setattr(plan, "open_embedder", made.open)
     return made
 
 
@@ -232,9 +232,7 @@ def test_two_spellings_of_one_model_are_one_model(
     world: World, monkeypatch: pytest.MonkeyPatch, first: str, second: str
 ) -> None:
     opened = []
-    monkeypatch.setattr(
-        evaluate, "open_embedder", lambda spec, **options: opened.append(spec) or world.open("runs/fine")
-    )
+    monkeypatch.setattr(plan, "open_embedder", lambda spec, **options: opened.append(spec) or world.open("runs/fine"))
     evaluate.evaluate([first, second], ["small"], Path("out"), **FAST)
     assert opened == [first]
 
@@ -280,7 +278,7 @@ def test_no_model_and_no_run_says_what_to_do_next() -> None:
     with pytest.raises(
         DatasetError, match="bnasface train --dataset demo --name mine; or name a model: --model onnx:FILE"
     ):
-        evaluate.models_or_runs([], ["lfw"], "strict")
+        plan.models_or_runs([], ["lfw"], "strict")
 
 
 def test_no_model_takes_every_run_with_weights() -> None:
@@ -290,7 +288,7 @@ def test_no_model_takes_every_run_with_weights() -> None:
         (folder / "config.json").write_text("{}")
         if name != "unfinished":
             (folder / "weights.safetensors").write_bytes(b"")
-    assert evaluate.models_or_runs([], ["lfw"], "strict") == ["runs/a", "runs/b"]
+    assert plan.models_or_runs([], ["lfw"], "strict") == ["runs/a", "runs/b"]
 
 
 @pytest.mark.parametrize(
@@ -304,11 +302,11 @@ def test_no_model_takes_every_run_with_weights() -> None:
     ],
 )
 def test_default_folder_is_named_after_what_is_compared(models: list[str], protocols: list[str], name: str) -> None:
-    assert evaluate.default_out(Path("reports"), models, protocols) == Path("reports") / name
+    assert plan.default_out(Path("reports"), models, protocols) == Path("reports") / name
 
 
 def invoke(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
-    monkeypatch.setattr(evaluate.protocol, "kind_of", lambda name: "pairs")
+    monkeypatch.setattr(plan.protocol, "kind_of", lambda name: "pairs")
     return CliRunner().invoke(command, arguments, catch_exceptions=False)
 
 
@@ -361,7 +359,7 @@ def test_onnx_options_reach_the_model(world: World, monkeypatch: pytest.MonkeyPa
         asked.update(options)
         return world.open(spec)
 
-    monkeypatch.setattr(evaluate, "open_embedder", opener)
+    monkeypatch.setattr(plan, "open_embedder", opener)
     arguments = ["--onnx-mean", "0.485,0.456,0.406", "--onnx-std", "1,2,3", "--onnx-colour-order", "BGR"]
     done = invoke(monkeypatch, "--protocol", "small", "--model", "runs/fine", *arguments)
     assert done.exit_code == 0
@@ -392,3 +390,20 @@ def test_compare_writes_nothing(world: World) -> None:
 def test_comparing_a_model_with_itself_is_an_error(world: World) -> None:
     with pytest.raises(ConfigError, match="are the same model; name two different ones"):
         evaluate.compare("runs/fine", "runs/fine/", ["small"])
+
+
+def test_a_threshold_from_another_protocol_decides_too(world: World) -> None:
+    world.protocols["own_dev"] = small_protocol.protocol(name="own_dev")
+    [entry] = run("fine", threshold_from="own_dev")["results"]
+    found = entry["development"]
+    table = pd.read_csv("out/pairs.csv")
+    match = table["score"] >= found["threshold"]
+    assert found["accuracy"]["value"] == pytest.approx((match == table["is_genuine"]).mean())
+    assert found["n_false_matches"] == (match & (table["is_genuine"] == 0)).sum()
+    assert found["threshold_method"] == "fitted on all 160 compared pairs of own_dev"
+    assert run("fine")["results"][0]["development"] is None
+
+
+def test_a_threshold_from_the_tested_protocol_is_refused(world: World) -> None:
+    with pytest.raises(ConfigError, match="--threshold-from names 'small', which is tested here too"):
+        run("fine", threshold_from="small")

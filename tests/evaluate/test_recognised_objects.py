@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from bnas_face.cli.eval import command
 from bnas_face.data.images import FaceImages
 from bnas_face.errors import BrokenImageError, ConfigError, ProtocolError
-from bnas_face.evaluate import evaluate, objects, twins
+from bnas_face.evaluate import evaluate, objects, plan, twins
 from bnas_face.evaluate.cards import ObjectCard
 from bnas_face.evaluate.objects import ObjectProtocol
 from bnas_face.report import html
@@ -101,8 +101,8 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    monkeypatch.setattr(evaluate.protocol, "load", lambda name: made.protocols[name])
-    monkeypatch.setattr(evaluate, "open_embedder", made.open)
+    monkeypatch.setattr(plan.protocol, "load", lambda name: made.protocols[name])
+    monkeypatch.setattr(plan, "open_embedder", made.open)
     return made
 
 
@@ -267,9 +267,9 @@ def test_without_model_only_runs_of_the_protocols_kind_are_taken() -> None:
         model = {} if task is None else {"task": task}
         (folder / "config.json").write_text(json.dumps({"name": name, "model": model}))
         (folder / "weights.safetensors").write_bytes(b"")
-    assert evaluate.models_or_runs((), ("cifar10",), "strict") == ["runs/c10"]
-    assert evaluate.models_or_runs((), ("lfw",), "strict") == ["runs/lfw", "runs/old"]
-    assert len(evaluate.models_or_runs((), ("lfw", "cifar10"), "strict")) == 3
+    assert plan.models_or_runs((), ("cifar10",), "strict") == ["runs/c10"]
+    assert plan.models_or_runs((), ("lfw",), "strict") == ["runs/lfw", "runs/old"]
+    assert len(plan.models_or_runs((), ("lfw", "cifar10"), "strict")) == 3
 
 
 def test_a_run_from_before_a_setting_existed_is_the_twin_of_one_at_its_default() -> None:

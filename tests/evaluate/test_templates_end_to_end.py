@@ -21,7 +21,7 @@ import small_templates
 from bnas_face.cli.eval import command as eval_command
 from bnas_face.data.importing import Request, import_dataset
 from bnas_face.errors import ConfigError, MetricError, ProtocolError, UnknownNameError
-from bnas_face.evaluate import cards, evaluate, protocol
+from bnas_face.evaluate import cards, evaluate, plan, protocol
 from bnas_face.metrics import rates
 from bnas_face.report import html
 
@@ -69,7 +69,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         made = small_protocol.embedder(name, networks[name], embedding_dim=48, size_px=112)
         return type(made)(**{**vars(made), "preprocessing": type(made.preprocessing)(size_px=112, source="run")})
 
-    monkeypatch.setattr(evaluate, "open_embedder", opened)
+    monkeypatch.setattr(plan, "open_embedder", opened)
     small = tmp_path / "cards"
     small.mkdir()
     for name in COUNTS:

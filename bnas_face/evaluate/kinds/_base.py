@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import pandas as pd
 
 from bnas_face.data.images import FaceImages
-from bnas_face.evaluate.breakdown import People
+from bnas_face.evaluate.breakdown import Development, People
 from bnas_face.evaluate.cards import Card
 from bnas_face.evaluate.conventions import Convention
 from bnas_face.evaluate.embed import Embedder, Embeddings
@@ -30,12 +30,15 @@ class How:
         Of the bootstrap.
     people : People or None
         Whom the model that is measured was trained on.
+    development : Development or None
+        A threshold of that model from another protocol.
     """
 
     convention: Convention
     n_replicates: int
     seed: int
     people: People | None = None
+    development: Development | None = None
 
 
 class AnyProtocol(Protocol):

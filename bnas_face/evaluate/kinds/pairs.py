@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bnas_face.evaluate import results
 from bnas_face.evaluate.embed import Embedder, Embeddings
@@ -31,12 +32,23 @@ def check(model: str, embedder: Embedder, protocol: Protocol) -> None:
     """Every network that embeds can compare pairs."""
 
 
+def scores_of(protocol: Protocol, embeddings: Embeddings, arithmetic: str) -> NDArray[np.float64]:
+    """Score of every pair, shape (n_pairs,); NaN where an image failed."""
+    rows = [np.searchsorted(protocol.used, side) for side in (protocol.reference, protocol.probe)]
+    return pair_scores(embeddings.values, embeddings.failed, rows[0], rows[1], arithmetic=arithmetic)
+
+
 def measure(model: str, embedder: Embedder, protocol: Protocol, embeddings: Embeddings, how: How) -> Measured:
     """Scores, decisions and every number; see `results.measure`."""
-    rows = [np.searchsorted(protocol.used, side) for side in (protocol.reference, protocol.probe)]
-    scores = pair_scores(embeddings.values, embeddings.failed, rows[0], rows[1], arithmetic=how.convention.arithmetic)
     return results.measure(
-        model, protocol, scores, how.convention, n_replicates=how.n_replicates, seed=how.seed, people=how.people
+        model,
+        protocol,
+        scores_of(protocol, embeddings, how.convention.arithmetic),
+        how.convention,
+        n_replicates=how.n_replicates,
+        seed=how.seed,
+        people=how.people,
+        development=how.development,
     )
 
 
