@@ -85,6 +85,17 @@ class TarDifference:
     difference: Estimate
 
 
+@dataclass(frozen=True, kw_only=True)
+class Development:
+    """The pairs decided at a threshold that was fitted on another protocol and saw none of them."""
+
+    protocol: str
+    threshold: float
+    threshold_method: str
+    accuracy: Estimate
+    rates: Rates
+
+
 def slices(node: Node) -> tuple[SliceColumn, ...]:
     """``slices`` of a result; none where it has none."""
     found = node.get("slices")
@@ -194,4 +205,18 @@ def tar_differences(node: Node) -> tuple[TarDifference, ...]:
     return tuple(
         TarDifference(fmr_target=entry["fmr_target"].number(), difference=estimate.read(entry, least=-1.0))
         for entry in (found.items() if found else [])
+    )
+
+
+def development(node: Node) -> Development | None:
+    """``development`` of a result; None where no development protocol was named."""
+    found = node.get("development")
+    if found is None:
+        return None
+    return Development(
+        protocol=found["protocol"].text(),
+        threshold=found["threshold"].number(),
+        threshold_method=estimate.optional_text(found, "threshold_method"),
+        accuracy=estimate.read(found["accuracy"]),
+        rates=_rates(found),
     )

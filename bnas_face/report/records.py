@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnas_face.genotype import Genotype
-from bnas_face.report.detail import Band, Overlap, SliceColumn, TarDifference, Transfer
+from bnas_face.report.detail import Band, Development, Overlap, SliceColumn, TarDifference, Transfer
 from bnas_face.report.estimate import Estimate
 from bnas_face.report.identification import Identification
 
@@ -147,6 +147,7 @@ class Outcome:
     band: Band | None = None
     without_overlap: Overlap | None = None
     overlap_unknown: str = ""
+    development: Development | None = None
     n_images_failed: int | None = None
     failed_images: tuple[str, ...] = ()
 

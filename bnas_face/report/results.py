@@ -154,6 +154,7 @@ def _outcome(node: Node, models: set[str], protocols: set[str]) -> Outcome:
         slices=detail.slices(node),
         band=detail.band(node),
         without_overlap=detail.overlap(node),
+        development=detail.development(node),
         **_failed_images(node),
         overlap_unknown=estimate.optional_text(node, "overlap_unknown"),
     )

@@ -71,7 +71,8 @@ def test_every_later_value_may_be_null_or_a_list_without_a_traceback(full: Conte
     gallery["cmc"] = {"rank": [1, 2], "value": [0.5, 0.6]}
     refused = 0
     for place, damage in itertools.product(
-        [*_places(first, "slices", "band", "without_overlap"), *_places(gap), *_places(gallery)], (None, [[]])
+        [*_places(first, "slices", "band", "without_overlap", "development"), *_places(gap), *_places(gallery)],
+        (None, [[]]),
     ):
         holder, key = place
         kept, holder[key] = holder[key], damage
@@ -179,6 +180,16 @@ def test_drift_comes_from_the_file_and_without_it_from_pairs_csv(
     assert '<table class="rates">' not in older
 
 
+def test_the_threshold_of_a_development_protocol_has_its_table(full: Content, save_report: Save) -> None:
+    for entry in full["results"][4:8]:
+        entry["development"] = None
+    page = _page(save_report(full)).partition('id="development-table"')[2].partition("</section>")[0]
+    assert page.count("0.200<small>lfw_dev</small>") == 4
+    assert page.count("<b>87.1</b><small>84.9–89.0</small>") == 4
+    assert page.count("31 pairs") == page.count("98 pairs") == 4
+    assert "Threshold fitted on all 1,000 compared pairs of lfw_dev." in page
+
+
 def test_accuracy_without_shared_people_stands_beside_the_full_one(full: Content, save_report: Save) -> None:
     page = _page(save_report(full))
     assert page.count("3 people, 60 pairs out") == 6
@@ -200,7 +211,7 @@ def test_other_gaps_stand_in_a_table_and_say_that_no_test_is_behind_them(full: C
 
 def test_an_older_result_has_no_empty_columns_of_later_fields(report_folder: Path) -> None:
     page = _page(report_folder)
-    for words in ("Unseen", "differences-table", 'id="slices"', 'id="identification"'):
+    for words in ("Unseen", "differences-table", "development-table", 'id="slices"', 'id="identification"'):
         assert words not in page, words
 
 
