@@ -68,6 +68,21 @@ def test_a_pair_list_is_what_its_lines_say_or_an_error(tmp_path: Path, text: str
     assert list(zip(found.reference, found.probe, found.is_genuine, strict=True)) == expected
 
 
+@given(st.lists(st.tuples(field, field), min_size=1, max_size=4))
+@QUIET
+def test_members_and_subjects_are_whole_numbers_or_an_error(tmp_path: Path, rows: Any) -> None:
+    is_sound = all(part.isascii() and part.isdecimal() and int(part) < 2**31 for row in rows for part in row)
+    lines = "".join(f"{n}.jpg {a} {b}\n" for n, (a, b) in enumerate(rows))
+    subjects = "TEMPLATE_ID,SUBJECT_ID\n" + "".join(f"{a},{b}\n" for a, b in rows)
+    if not is_sound:
+        for read, text in ((ijb.read_members, lines), (ijb.read_subjects, subjects)):
+            with pytest.raises(FormatError):
+                read(write(tmp_path, text))
+        return
+    _, template, medium = ijb.read_members(write(tmp_path, lines))
+    assert list(zip(template.tolist(), medium.tolist(), strict=True)) == [(int(a), int(b)) for a, b in rows]
+
+
 @given(st.binary(max_size=200))
 @QUIET
 def test_any_bytes_are_read_or_a_format_error(tmp_path: Path, content: bytes) -> None:

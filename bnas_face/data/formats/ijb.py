@@ -26,6 +26,7 @@ from bnas_face.errors import FormatError
 MAX_BYTES = 1 << 31
 """A list above this size (2 GB) is refused before memory is asked for; IJB-C's longest has 0.25 GB."""
 N_POINTS = 5
+DIGITS = b"0123456789 \t\r\n-"
 HEADER = ("TEMPLATE_ID", "SUBJECT_ID")
 
 
@@ -37,8 +38,9 @@ def read_members(path: Path) -> tuple[NDArray[np.str_], NDArray[np.int32], NDArr
     FormatError
         If a line is not an image and two whole numbers, or an image id leads elsewhere; names file and line.
     """
-    table = _read(path, {0: "str", 1: "int32", 2: "int32"}, "'1.jpg 1 69544' (image, template, medium)")
-    return _image_ids(path, table[0]), _numbers(path, table[1]), _numbers(path, table[2])
+    expected = "'1.jpg 1 69544' (image, template, medium)"
+    table = _read(path, dict.fromkeys(range(3), "str"), expected)
+    return _image_ids(path, table[0]), _whole(path, table[1], expected), _whole(path, table[2], expected)
 
 
 def read_points(path: Path) -> tuple[NDArray[np.str_], NDArray[np.float32], NDArray[np.float32]]:
@@ -74,8 +76,9 @@ def read_pairs(path: Path) -> TemplatePairs:
     FormatError
         If a line is not two templates and 0 or 1; names file and line.
     """
-    columns = {0: "int32", 1: "int32", 2: "int8"}
-    table = _read(path, columns, "'1 11065 1' (template, template, 1 genuine or 0 impostor)")
+    expected = "'1 11065 1' (template, template, 1 genuine or 0 impostor)"
+    _check_digits(path, expected)
+    table = _read(path, {0: "int32", 1: "int32", 2: "int8"}, expected)
     label = table[2].to_numpy(np.int8)
     bad = np.flatnonzero((label != 0) & (label != 1))
     if len(bad):
@@ -98,8 +101,9 @@ def read_subjects(path: Path) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     header, _, body = text.partition("\n")
     if tuple(name.strip().strip('"').upper() for name in header.split(",")[:2]) != HEADER:
         raise FormatError(f"'{path}', line 1: expected 'TEMPLATE_ID,SUBJECT_ID,…', found '{header.strip()[:60]}'.")
-    table = _parse(path, body, {0: "int32", 1: "int32"}, "a template's and a subject's number", sep=",", skipped=1)
-    templates, subjects = _numbers(path, table[0], 1), _numbers(path, table[1], 1)
+    expected = "a template's and a subject's number"
+    table = _parse(path, body, {0: "str", 1: "str"}, expected, sep=",", skipped=1)
+    templates, subjects = (_whole(path, table[column], expected, 1) for column in (0, 1))
     found, first, which = np.unique(templates, return_index=True, return_inverse=True)
     other = np.flatnonzero(subjects != subjects[first][which])
     if len(other):
@@ -161,12 +165,39 @@ def _is(kind: type, field: str) -> bool:
     return kind is str or bool(INT32.min <= value <= INT32.max if kind is int else np.isfinite(value))
 
 
-def _numbers(path: Path, column: Any, skipped: int = 0) -> NDArray[np.int32]:
+def _numbers(path: Path, column: Any) -> NDArray[np.int32]:
     values = np.asarray(column.to_numpy(np.int32))
     bad = np.flatnonzero(values < 0)
     if len(bad):
-        raise FormatError(f"'{path}', line {bad[0] + 1 + skipped}: number {values[bad[0]]} is negative.")
+        raise FormatError(f"'{path}', line {bad[0] + 1}: number {values[bad[0]]} is negative.")
     return values
+
+
+def _whole(path: Path, column: Any, expected: str, skipped: int = 0) -> NDArray[np.int32]:
+    """Text as whole numbers; pandas itself would take 1e3 and True for numbers, too."""
+    text = column.str.strip()
+    fits = text.str.fullmatch(r"[0-9]{1,10}").to_numpy(np.bool_)
+    values = np.where(fits, text.where(fits, "0"), "0").astype(np.int64)
+    bad = np.flatnonzero(~fits | (values > INT32.max))
+    if len(bad):
+        found = str(column.iloc[bad[0]])[:40]
+        raise FormatError(f"'{path}', line {bad[0] + 1 + skipped}: expected {expected}, found the number '{found}'.")
+    return values.astype(np.int32)
+
+
+def _check_digits(path: Path, expected: str) -> None:
+    """A list of numbers alone holds digits, blanks and signs alone; a quarter of a gigabyte is looked through."""
+    _check_size(path)
+    n_before = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 24):
+            if chunk.translate(None, DIGITS):
+                at = next(i for i, byte in enumerate(chunk) if byte not in DIGITS)
+                line = n_before + chunk.count(b"\n", 0, at) + 1
+                begin, end = chunk.rfind(b"\n", 0, at) + 1, chunk.find(b"\n", at)
+                found = chunk[begin : end if end >= 0 else None][:60].decode("utf-8", "backslashreplace").strip()
+                raise FormatError(f"'{path}', line {line}: expected {expected}, found '{found}'.")
+            n_before += chunk.count(b"\n")
 
 
 def _image_ids(path: Path, column: Any) -> NDArray[np.str_]:
