@@ -32,6 +32,12 @@ from bnas_face.config import REPORTS
 )
 @click.option("--twin", multiple=True, metavar="MODEL=TWIN", help="Compare MODEL with this full-precision TWIN.")
 @click.option("--threshold-from", metavar="PROTOCOL", help="Also decide at a threshold fitted on this one: lfw_dev.")
+@click.option(
+    "--same-people",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="AUDIT.csv",
+    help="Findings of bnasface data audit: these people are in the training set too, under another name.",
+)
 @click.option("--no-images", is_flag=True, help="No photographs of failed pairs in the report.")
 @_evaluation.options
 def command(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bnas_face.data import datasets, duplicates, overlap
 from bnas_face.data.images import FaceImages
-from bnas_face.errors import DatasetError
+from bnas_face.errors import DatasetError, FormatError
 from bnas_face.evaluate import similar_people
 from bnas_face.evaluate.embed import embed_images, open_embedder
 from bnas_face.files import atomic_path
@@ -72,6 +72,25 @@ def write(found: Audit, path: Path) -> None:
     """Write the findings as CSV, beside and renamed."""
     with atomic_path(path) as file:
         found.findings.to_csv(file, index=False, lineterminator="\n")
+
+
+def read_same_people(path: Path) -> tuple[tuple[str, str], ...]:
+    """Pairs of names of one person from an audit's CSV, which a reader may have shortened to those who are the same.
+
+    Raises
+    ------
+    FormatError
+        If it is absent or no such CSV; names what is missing.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:  # pandas' parser errors and wrong encodings are ValueErrors
+        raise FormatError(f"'{path}' cannot be read as an audit: {' '.join(str(error).split())}.") from None
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        raise FormatError(f"'{path}' lacks the column {missing[0]}; expected the CSV of bnasface data audit.")
+    people = table[table["finding"].isin(("same_name", "similar_person"))]
+    return tuple(zip(people["first"], people["second"], strict=True))
 
 
 Row = tuple[str, str, str, str, str, float | str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 MIDDLE = "the median of the fold thresholds (of an even number, the lower middle)"
 ONE = "the threshold fitted on the development pairs"
-LEFT_OUT = "pairs that show a person of the training set, by normalised name, are left out; thresholds fitted again"
+LEFT_OUT = (
+    "pairs that show a person of the training set are left out, thresholds fitted again; people by normalised name"
+)
 
 
 def global_threshold(fold_threshold: ArrayLike) -> float | None:
@@ -179,14 +181,21 @@ def at_development_threshold(
 
 @dataclass(frozen=True, kw_only=True)
 class People:
-    """The people a network was trained on, by normalised name; empty with a `reason` where that is not known."""
+    """The people a network was trained on, by normalised name; empty with a `reason` where that is not known.
+
+    `n_same` tells how many pairs of names were given as one person, see `people_of`.
+    """
 
     names: frozenset[str]
     reason: str | None = None
+    n_same: int = 0
 
 
-def people_of(training: Mapping[str, Any] | None) -> People:
-    """Whom a run was trained on, from the ``training`` of its entry and the dataset on this machine."""
+def people_of(training: Mapping[str, Any] | None, same: Collection[tuple[str, str]] = ()) -> People:
+    """Whom a run was trained on, from the ``training`` of its entry and the dataset on this machine.
+
+    `same` holds pairs of names of one person; whoever has one of them counts as having both.
+    """
     if not training:
         return People(names=frozenset(), reason="what the model was trained on is not known")
     spec = str(training.get("dataset", ""))
@@ -200,7 +209,11 @@ def people_of(training: Mapping[str, Any] | None) -> People:
         return People(names=frozenset(), reason=f"training set '{spec}' cannot be looked up: {error}")
     if not overlap.has_names(images):
         return People(names=frozenset(), reason=f"training set '{spec}' has no names of people")
-    return People(names=frozenset(overlap.normalised_name(name) for name in images.identity_names))
+    names = {overlap.normalised_name(name) for name in images.identity_names}
+    for pair in same:
+        both = {overlap.normalised_name(name) for name in pair}
+        names |= both if names & both else set()
+    return People(names=frozenset(names - {""}), n_same=len(same))
 
 
 def without_overlap(
@@ -236,7 +249,7 @@ def without_overlap(
         "n_left_out": len(scores) - len(kept),
         **dict.fromkeys(("accuracy", "auc")),
         "reason": None if n_people else "nobody of the training set is in the protocol",
-        "method": LEFT_OUT,
+        "method": LEFT_OUT + (f" and by an audit of {people.n_same:,} pairs of names" if people.n_same else ""),
     }
     found |= _measured_again(protocol, scores, kept, convention) if n_people else {}
     return {"without_overlap": found, "overlap_unknown": None}

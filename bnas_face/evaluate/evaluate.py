@@ -31,6 +31,7 @@ def evaluate(
     *,
     twin: Sequence[str] = (),
     threshold_from: str | None = None,
+    same_people: Path | None = None,
     images: bool = True,
     onnx_mean: tuple[float, float, float] | None = None,
     onnx_std: tuple[float, float, float] | None = None,
@@ -60,6 +61,8 @@ def evaluate(
         ``"MODEL=TWIN"``: overrides the twin rule of `twins.find`.
     threshold_from : str, optional
         A protocol of pairs on which one threshold per model is fitted; every result says what it does there too.
+    same_people : Path, optional
+        CSV of `audit`: people found in the training set and the protocol's under whatever names.
     images : bool
         Write thumbnails of failed pairs.
     onnx_mean, onnx_std, onnx_colour_order : optional
@@ -97,6 +100,7 @@ def evaluate(
         convention,
         twin=twin,
         threshold_from=threshold_from,
+        same_people=same_people,
         onnx_mean=onnx_mean,
         onnx_std=onnx_std,
         onnx_colour_order=onnx_colour_order,
@@ -148,7 +152,9 @@ def measure(
     measured: list[AnyMeasured] = []
     for entry, embedder in zip(plan.models, plan.embedders, strict=True):
         development = _development(entry["id"], embedder, plan, batch_size, progress)
-        of_model = replace(how, people=breakdown.people_of(entry["training"]), development=development)
+        of_model = replace(
+            how, people=breakdown.people_of(entry["training"], plan.same_people), development=development
+        )
         for one in plan.fitting[entry["id"]]:
             kind = kinds.of(one)
             embeddings = _embeddings(entry["id"], embedder, one, batch_size, how.convention.flip, progress)

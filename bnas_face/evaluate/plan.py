@@ -10,7 +10,7 @@ from typing import Any
 from bnas_face import files
 from bnas_face.config import RUNS
 from bnas_face.errors import BnasFaceError, ConfigError, DatasetError
-from bnas_face.evaluate import conventions, kinds, protocol, twins
+from bnas_face.evaluate import audit, conventions, kinds, protocol, twins
 from bnas_face.evaluate.embed import Embedder, open_embedder
 from bnas_face.evaluate.kinds._base import AnyProtocol
 from bnas_face.evaluate.protocol import Protocol
@@ -34,6 +34,8 @@ class Plan:
     convention : Convention
     development : Protocol or None
         Where a threshold per model is fitted besides.
+    same_people : tuple of (str, str)
+        Two names of one person each.
     notes : list of str
         Why a model got no twin, where that needs saying.
     """
@@ -44,6 +46,7 @@ class Plan:
     fitting: Mapping[str, list[AnyProtocol]]
     convention: conventions.Convention
     development: Protocol | None
+    same_people: tuple[tuple[str, str], ...]
     notes: list[str]
 
 
@@ -54,6 +57,7 @@ def prepare(
     *,
     twin: Sequence[str] = (),
     threshold_from: str | None = None,
+    same_people: Path | None = None,
     **onnx: Any,
 ) -> Plan:
     """Open models and protocols and match them; parameters and errors as in `evaluate.evaluate`, nothing is written."""
@@ -75,6 +79,7 @@ def prepare(
         fitting=fitting,
         convention=chosen,
         development=development,
+        same_people=() if same_people is None else audit.read_same_people(same_people),
         notes=notes,
     )
 

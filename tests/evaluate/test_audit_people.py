@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from bnas_face.cli.data import command
 from bnas_face.data.images import FaceImages
-from bnas_face.errors import BnasFaceError, DatasetError
+from bnas_face.errors import BnasFaceError, DatasetError, FormatError
 from bnas_face.evaluate import audit, similar_people
 from bnas_face.evaluate.embed import Embeddings
 
@@ -120,3 +120,18 @@ def test_nothing_is_half_written(sets: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(BnasFaceError, match="Is a directory"):
         audit.write(audit.audit("one"), target)
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_audited_people_count_as_people_of_the_training_set(sets: dict[str, Any], tmp_path: Path) -> None:
+    audit.write(audit.audit("one", "two", "runs/net"), tmp_path / "audit.csv")
+    same = audit.read_same_people(tmp_path / "audit.csv")
+    assert len(same) == 6
+    assert same[0] == ("Person aa", "Pérson-AA")
+
+
+def test_another_table_is_no_audit(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(FormatError, match="lacks the column finding; expected the CSV of bnasface data audit"):
+        audit.read_same_people(tmp_path / "x.csv")
+    with pytest.raises(FormatError, match="cannot be read as an audit"):
+        audit.read_same_people(tmp_path / "none.csv")

@@ -171,3 +171,12 @@ def test_weighted_tar_equals_counting_at_every_target() -> None:
                 if fmr <= target:
                     best = w[: end + 1][genuine[: end + 1]].sum() / w[genuine].sum()
             assert tar[row, column] == best
+
+
+def test_people_of_the_training_set_are_known_by_their_audited_names_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = replace(small_protocol.images(), identity_names=NAMES)
+    monkeypatch.setattr(breakdown.selection, "select", lambda *arguments, **options: images)
+    found = breakdown.people_of({"dataset": "x"}, [("Ann Ash", "Anne Asch"), ("Somebody Else", "Nobody Known")])
+    assert {"annash", "anneasch"} <= found.names
+    assert not {"somebodyelse", "nobodyknown"} & found.names
+    assert found.n_same == 2
