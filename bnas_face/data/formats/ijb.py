@@ -133,7 +133,8 @@ def _parse(
             raise ValueError("more fields than columns")
     except (ValueError, OverflowError, TypeError, OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         line = _first_bad_line(path, columns, "," if sep == "," else None, skipped)
-        where = f", line {line[0]}: expected {expected}, found '{line[1]}'" if line else f" cannot be read: {error}"
+        reason = " ".join(str(error).split()).rstrip(".")
+        where = f", line {line[0]}: expected {expected}, found '{line[1]}'" if line else f" cannot be read: {reason}"
         raise FormatError(f"'{path}'{where}.") from None
     if not len(table):
         raise FormatError(f"'{path}' holds no line; expected {expected}.")
