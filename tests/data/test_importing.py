@@ -19,6 +19,7 @@ import small_sets
 from bnas_face import files
 from bnas_face.config import data_root
 from bnas_face.data import datasets, importing, library, overlap
+from bnas_face.data.datasets import casia
 from bnas_face.data.formats import record_sets, verification_bin
 from bnas_face.data.images import FaceImages
 from bnas_face.data.importing import Request, import_dataset
@@ -319,6 +320,32 @@ def test_casia_records_are_read_where_they_are(tmp_path: Path) -> None:
         file.write(b"more")
     with pytest.raises(DatasetError, match=r"train\.rec' has [0-9,]+ bytes, [0-9,]+ at import"):
         datasets.load("casia")
+
+
+@pytest.mark.parametrize(
+    ("counts", "variant"),
+    [
+        ((490_623, 10_572), "faces_webface_112x112"),
+        ((494_414, 10_575), "original"),
+        ((453_580, 10_575), "cleaned"),
+        ((494_414, 10_572), "other"),
+    ],
+)
+def test_the_variant_of_casia_is_told_by_its_counts(counts: tuple[int, int], variant: str, tmp_path: Path) -> None:
+    """CASIA comes in several sizes; every run carries the variant of what it was trained on."""
+    content = importing._Content(
+        image_ids=("",) * counts[0],
+        content_hash="",
+        size_px=112,
+        n_identities=counts[1],
+        identity_level=0,
+        identity_pattern=None,
+        reference=None,
+        pairs={},
+    )
+    request = Request(dataset="casia", source=tmp_path)
+    found = importing._manifest(request, "casia", casia.IMPORT, content, {}, tmp_path)
+    assert found.variant == variant
 
 
 def test_casia_identity_folders_are_read_where_they_are(tmp_path: Path) -> None:
