@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from bnas_face.report import numbers, verdict
+from bnas_face.report.estimate import Estimate
+from bnas_face.report.identification import Identification
 from bnas_face.report.records import Comparison, Model, Outcome, Result, Tar
 
 
@@ -25,37 +25,60 @@ def lines(result: Result) -> list[str]:
     found: list[str] = []
     for told in verdict.verdicts(result):
         gap = told.comparison
-        own, twin = (result.outcome(gap.protocol, name) for name in (gap.model, gap.twin))
+        own, twin = (result.result_of(gap.protocol, name) for name in (gap.model, gap.twin))
         if own is None or twin is None:
             continue
-        found += ["", *_table(models[gap.model], models[gap.twin], own, twin), *_moved(gap, own)]
+        columns = [_cells(models[gap.model], own), _cells(models[gap.twin], twin)]
+        found += ["", *_table(_head(own), gap, columns)]
+        found += _moved(gap, own) if isinstance(own, Outcome) else []
         found.append(f"Verdict: {gap.model} {told.claim} {gap.twin}: {told.evidence}")
     return found
 
 
-def _table(first: Model, second: Model, own: Outcome, twin: Outcome) -> list[str]:
-    unit = f"{own.n:,} {own.unit}"
-    rows: list[tuple[str, str, str]] = [(f"{own.protocol}, {unit}, {own.convention}", first.id, second.id)]
-
-    def row(name: str, cell: Callable[[Model, Outcome], str]) -> None:
-        rows.append((name, cell(first, own), cell(second, twin)))
-
-    row("bits of weights/activations", lambda m, o: f"{m.weight_bits}/{m.activation_bits}")
-    row("parameters, file", lambda m, o: f"{numbers.short_count(m.n_parameters)}, {numbers.file_size(m.file_bytes)}")
-    row("accuracy % (95 %)", lambda m, o: _estimate(o))
-    if own.is_of_objects:
-        row("top-5 %", lambda m, o: numbers.percent(o.top5.value if o.top5 else None, o.n))
-    else:
-        row("AUC", lambda m, o: numbers.area(o.auc.value, o.n))
-        row("EER %", lambda m, o: numbers.percent(o.eer.value, o.n))
-        row(f"TAR % at FMR {_target(own)}", lambda m, o: _tar(o))
+def _table(head: str, gap: Comparison, columns: list[dict[str, str]]) -> list[str]:
+    names = dict.fromkeys(name for column in columns for name in column)
+    left, right = columns
+    rows = [(head, gap.model, gap.twin)]
+    rows += [(name, left.get(name, numbers.MISSING), right.get(name, numbers.MISSING)) for name in names]
     widths = [max(len(line[column]) for line in rows) for column in range(3)]
     return [f"{name:<{widths[0]}}  {a:>{widths[1]}}  {b:>{widths[2]}}" for name, a, b in rows]
 
 
-def _estimate(outcome: Outcome) -> str:
-    found = outcome.accuracy
-    return f"{numbers.percent(found.value, outcome.n)} ({numbers.span(found.low, found.high, outcome.n)})"
+def _head(entry: Outcome | Identification) -> str:
+    if isinstance(entry, Identification):
+        return f"{entry.protocol}, {entry.n_mated:,} mated probes, {entry.convention}"
+    return f"{entry.protocol}, {entry.n:,} {entry.unit}, {entry.convention}"
+
+
+def _cells(model: Model, entry: Outcome | Identification) -> dict[str, str]:
+    """What is said of one model, by name of the row."""
+    found = {
+        "bits of weights/activations": f"{model.weight_bits}/{model.activation_bits}",
+        "parameters, file": f"{numbers.short_count(model.n_parameters)}, {numbers.file_size(model.file_bytes)}",
+    }
+    if isinstance(entry, Identification):
+        return found | _searches(entry)
+    found["accuracy % (95 %)"] = _estimate(entry.accuracy, entry.n)
+    if entry.is_of_objects:
+        return found | {"top-5 %": numbers.percent(entry.top5.value if entry.top5 else None, entry.n)}
+    return found | {
+        "AUC": numbers.area(entry.auc.value, entry.n),
+        "EER %": numbers.percent(entry.eer.value, entry.n),
+        f"TAR % at FMR {_target(entry)}": _tar(entry),
+    }
+
+
+def _searches(entry: Identification) -> dict[str, str]:
+    """Rank rates, and TPIR at the smallest FPIR that the data support."""
+    found = {f"rank-{rank.rank} % (95 %)": _estimate(rank.share, entry.n_mated) for rank in entry.ranks[:2]}
+    known = min((o for o in entry.open_set if o.refused is None), key=lambda o: o.fpir_target, default=None)
+    if known is not None:
+        found[f"TPIR % at FPIR {numbers.fmr_target(known.fpir_target)}"] = _estimate(known.tpir, entry.n_mated)
+    return found
+
+
+def _estimate(found: Estimate, n: int) -> str:
+    return f"{numbers.percent(found.value, n)} ({numbers.span(found.low, found.high, n)})"
 
 
 def _strictest(outcome: Outcome) -> Tar | None:
