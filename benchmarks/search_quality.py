@@ -73,7 +73,8 @@ def jobs(chosen: argparse.Namespace) -> list[tuple[str, int]]:
     found += [("random", seed) for seed in range(chosen.seeds, chosen.random_seeds)]
     # Seed 0 of these cells is random's own.
     found += [(ONE_CELL, seed) for seed in range(1, chosen.random_seeds + 1)]
-    return found + [(STEADY, seed) for seed in range(chosen.seeds)]
+    found += [(STEADY, seed) for seed in range(chosen.seeds)]
+    return [job for job in found if job[0] in (chosen.variant or VARIANTS)]
 
 
 def search_of(job: tuple[str, int]) -> tuple[str, int]:
@@ -213,6 +214,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", choices=SETS, default="demo")
     parser.add_argument("--out", type=Path, default=Path("runs/search_quality"))
+    parser.add_argument("--variant", action="append", choices=VARIANTS, help="Only this one; repeatable.")
     parser.add_argument("--space", default="onebit")
     parser.add_argument("--binarizer", default="xnor")
     parser.add_argument("--seeds", type=int, default=3)

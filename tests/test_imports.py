@@ -47,6 +47,14 @@ RULES = {
         ("train", "evaluate", "report", "packed", "cli"),
     ),
     "bnas_face.evaluate.evaluate": (("onnxruntime", "facenet_pytorch"), ("search", "train", "packed", "cli")),
+    "bnas_face.report.leaderboard": (
+        ("torch", "torchvision", "onnxruntime"),
+        ("search", "train", "evaluate", "packed", "models", "cli"),
+    ),
+    "bnas_face.report.plates": (
+        ("torch", "torchvision", "onnxruntime", "resvg_py"),
+        ("search", "train", "evaluate", "packed", "models", "cli"),
+    ),
     "bnas_face.report.html": (
         ("torch", "torchvision", "onnxruntime"),
         ("search", "train", "evaluate", "packed", "models", "cli"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ from bnas_face.models.backbones._preprocessing import Preprocessing
 
 KINDS = ("onnx", "facenet")
 GENOTYPE = "genotype.json"
+LOG = "log.csv"
+CURVES = ("epoch", "loss", "development_accuracy")
+MOST_EPOCHS = 200
+"""Points of a training curve that a result keeps."""
 PART = 8
 """Images that go through an ONNX network at once on one thread."""
 
@@ -230,6 +235,8 @@ def _open_run(spec: str, device: str) -> Embedder:
         "backbone": config.backbone,
         "binarizer": config.binarizer,
         **costs,
+        "layers": cost.by_kind(model, config.size_px),
+        "history": _history(folder / LOG),
         "size_px": config.size_px,
         "embedding_dim": config.embedding_dim,
         "weights_sha256": files.sha256_file(weights),
@@ -247,6 +254,20 @@ def _open_run(spec: str, device: str) -> Embedder:
         task=config.task,
         class_names=tuple((settings.get("training_data") or {}).get("class_names", ())),
     )
+
+
+def _history(log: Path) -> dict[str, list[float | None]] | None:
+    """Training curves of a run's log: the last loss of every epoch, development accuracy (None: not measured)."""
+    if not log.is_file():
+        return None
+    try:
+        with log.open(encoding="utf-8", newline="") as file:
+            last = {row["epoch"]: row for row in csv.DictReader(file)}
+        rows = list(last.values())
+        keep = rows[:: max(1, -(-len(rows) // MOST_EPOCHS))]
+        return {name: [float(row[name]) if row[name] else None for row in keep] for name in CURVES}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"'{log}' is no training log ({error}). Restore it, or delete it.") from None
 
 
 def _genotype(folder: Path, config: ModelConfig) -> dict[str, Any] | None:

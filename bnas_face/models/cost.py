@@ -6,9 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from bnas_face.config import ModelConfig
+
+KINDS = ("1-bit convolution", "convolution", "depthwise convolution", "linear", "normalisation", "activation")
+COUNTS = ("n_layers", "n_parameters", "packed_bytes", "n_macs")
 
 
 def binary_parameters(model: nn.Module) -> int:
@@ -55,6 +59,80 @@ def summary(model: nn.Module, config: ModelConfig, *, weights_file: Path | None 
         "file_bytes": weights_file.stat().st_size if weights_file is not None else None,
         "file_format": "float32 safetensors (simulated)" if n_binary else "float32 safetensors",
     }
+
+
+def by_kind(model: nn.Module, size_px: int) -> list[dict[str, Any]]:
+    """What each kind of layer costs, for one image.
+
+    Parameters
+    ----------
+    model : nn.Module
+        (1, 3, size_px, size_px) → embedding; left as it is, in training mode or not.
+    size_px : int
+
+    Returns
+    -------
+    list of dict
+        One per kind that occurs, in the order of `KINDS`: ``kind``, ``n_layers``, ``n_parameters``, ``packed_bytes``
+        (binary weights at one bit, everything else at 32, statistics and scales included), ``n_macs``:
+        multiply-accumulates of convolutions and linear layers; with 1-bit weights they need no multiplication. What
+        only training needs is left out, as in `summary`, and so the sums are those of `summary`.
+    """
+    training_only = _training_only(model)
+    macs = _macs(model, size_px)
+    found: dict[str, dict[str, Any]] = {}
+    for path, part in model.named_modules():
+        own = [(f"{path}.{name}", tensor) for name, tensor in part.named_parameters(recurse=False)]
+        buffers = [(f"{path}.{name}", b) for name, b in part.named_buffers(recurse=False) if b.is_floating_point()]
+        n_parameters, n_buffers = _count(own, training_only), _count(buffers, training_only)
+        if not n_parameters + n_buffers:
+            continue
+        kind = _kind(part)
+        row = found.setdefault(kind, {"kind": kind, **dict.fromkeys(COUNTS, 0)})
+        n_binary = part.weight.numel() if kind == KINDS[0] else 0
+        n_floats = n_parameters - n_binary + n_buffers + (_n_scales(part) if n_binary else 0)
+        row["n_layers"] += 1
+        row["n_parameters"] += n_parameters
+        row["packed_bytes"] += n_binary / 8 + 4 * n_floats
+        row["n_macs"] += macs.get(path, 0)
+    for row in found.values():
+        row["packed_bytes"] = -(-int(8 * row["packed_bytes"]) // 8)
+    return sorted(found.values(), key=lambda row: KINDS.index(row["kind"]))
+
+
+def _kind(part: nn.Module) -> str:
+    if isinstance(part, nn.Conv2d):
+        if getattr(part, "weight_bits", 32) == 1:
+            return KINDS[0]
+        return "depthwise convolution" if part.groups == part.in_channels > 1 else "convolution"
+    if isinstance(part, nn.Linear):
+        return "linear"
+    return "normalisation" if isinstance(part, nn.modules.batchnorm._NormBase) else "activation"
+
+
+def _macs(model: nn.Module, size_px: int) -> dict[str, int]:
+    """Multiply-accumulates of every convolution and linear layer that one image passes, by the layer's full name."""
+    found: dict[str, int] = {}
+
+    def count(path: str, part: nn.Module, output: Tensor) -> None:
+        weight: Tensor = part.weight  # type: ignore[assignment]  # convolutions and linear layers have one
+        found[path] = found.get(path, 0) + weight[0].numel() * output[0].numel()
+
+    handles = [
+        part.register_forward_hook(lambda part, _, output, path=path: count(path, part, output))
+        for path, part in model.named_modules()
+        if isinstance(part, nn.Conv2d | nn.Linear)
+    ]
+    was_training = model.training
+    try:
+        model.eval()
+        with torch.inference_mode():
+            model(torch.zeros(1, 3, size_px, size_px, device=next(model.parameters()).device))
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return found
 
 
 def _training_only(model: nn.Module) -> tuple[str, ...]:

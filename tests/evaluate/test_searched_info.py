@@ -52,3 +52,17 @@ def test_a_run_of_a_searched_network_opens_with_its_genotype_and_history(tmp_pat
     saved.save(tmp_path / "own", models.build(config), TrainConfig(name="own", model=config))
     info = embedders.open_embedder(str(tmp_path / "own"), device="cpu").info
     assert info["genotype"] == own.to_json()
+
+
+def test_training_curves_keep_the_last_loss_of_every_epoch(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("epoch,step,loss,lr,development_accuracy\n1,10,9.5,0.1,\n1,20,8,0.1,0.5\n2,30,7.25,0.1,\n")
+    assert embedders._history(log) == {"epoch": [1, 2], "loss": [8, 7.25], "development_accuracy": [0.5, None]}
+    assert embedders._history(tmp_path / "none.csv") is None
+
+
+@pytest.mark.parametrize("text", ["epoch,loss\n1,2\n", "epoch,loss,development_accuracy\n1,zero,\n"])
+def test_a_damaged_training_log_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "log.csv").write_text(text)
+    with pytest.raises(CheckpointError, match=r"log\.csv' is no training log"):
+        embedders._history(tmp_path / "log.csv")

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
+from bnas_face import genotype as genotypes
 from bnas_face import models
 from bnas_face.config import ModelConfig, TrainConfig
 from bnas_face.errors import CheckpointError
@@ -143,3 +145,39 @@ def test_a_setting_that_torch_refuses_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"config\.json' describes no network that can be built") as caught:
         saved.load(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("binarizer", ["none", "xnor", "pcnn", "react"])
+@pytest.mark.parametrize("backbone", ["iresnet18", "mobilefacenet", "searched"])
+def test_costs_by_kind_of_layer_add_up_to_the_whole(backbone: str, binarizer: str) -> None:
+    if (backbone, binarizer) == ("searched", "react"):
+        pytest.skip("the cells of space paper have no 1-bit activations")
+    genotype = genotypes.PUBLISHED["bnas_xnor_1"] if backbone == "searched" else None
+    config = ModelConfig(
+        backbone=backbone,
+        binarizer=binarizer,
+        activation_bits=1 if binarizer == "react" else 32,
+        genotype=genotype,
+        cells=3,
+        channels=4,
+        size_px=64,
+        width=0.25,
+        embedding_dim=16,
+    )
+    model = models.build(config)
+    whole, rows = cost.summary(model, config), cost.by_kind(model, 64)
+    assert sum(row["n_parameters"] for row in rows) == whole["n_parameters"]
+    assert sum(row["packed_bytes"] for row in rows) == pytest.approx(whole["packed_bytes"], abs=len(rows))
+    binary = sum(row["n_parameters"] for row in rows if row["kind"] == "1-bit convolution")
+    assert whole["n_binary_parameters"] <= binary <= 1.1 * whole["n_binary_parameters"]  # react's have thresholds
+    assert [row["kind"] for row in rows] == [kind for kind in cost.KINDS if kind in {row["kind"] for row in rows}]
+
+
+def test_multiply_accumulates_are_those_of_the_formula_and_the_model_stays_as_it_was() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 16, 5))
+    model.train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    macs = {row["kind"]: row["n_macs"] for row in cost.by_kind(model, 8)}
+    assert macs == {"convolution": 27 * 8 * 16, "linear": 128 * 5, "normalisation": 0}
+    assert model.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
