@@ -10,7 +10,7 @@ from bnas_face import config
 from bnas_face.cli import _results, _show
 
 
-@click.command("demo", short_help="Search, train, evaluate and report on rendered faces; needs no data.")
+@click.command("demo", short_help="The whole chain on rendered faces; needs no data.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),

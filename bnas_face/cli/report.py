@@ -9,7 +9,7 @@ import click
 LEADERBOARD = Path("reports") / "leaderboard"
 
 
-@click.command()
+@click.command(short_help="Page, tables and figures again, or a leaderboard of several.")
 @click.argument(
     "folders", nargs=-1, required=True, metavar="FOLDER...", type=click.Path(path_type=Path, file_okay=False)
 )

@@ -177,7 +177,7 @@ class SearchCard:
 
 
 Card = ProtocolCard | ObjectCard | TemplateCard | SearchCard
-POOLINGS = ("N0D0", "N0D1")
+POOLINGS = ("N0D0", "N0D1", "N1D0", "N1D1")
 TASKS: Mapping[str, type[ObjectCard] | type[TemplateCard] | type[SearchCard]] = {
     "classification": ObjectCard,
     "templates": TemplateCard,

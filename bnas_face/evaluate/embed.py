@@ -26,7 +26,9 @@ __all__ = ["Embedder", "Embeddings", "cache_file", "embed_images", "open_embedde
 SCHEMA = "bnas_face.embeddings/1"
 BATCHES_AHEAD = 2
 KEPT_EVERY = 2048
-"""Images after which the cache is written, so that an interrupted evaluation goes on from there."""
+KEPT_SHARE = 0.1
+"""The cache is written after so many images, or that share of what it holds already: an interrupted evaluation goes on
+from there, and a set of half a million images is not written two hundred times over."""
 
 Progress = Callable[[int, int], None]
 Batch = tuple[NDArray[np.int64], NDArray[np.uint8], dict[int, str]]
@@ -47,6 +49,8 @@ class Embeddings:
         Why, for every failed image.
     n_from_cache : int
         How many rows were read from the cache instead of computed.
+    lengths : ndarray of float32, shape (n_images,), or None
+        Euclidean length of f(x) + f(flip x) before it was brought to 1; NaN where failed, or kept before lengths were.
     """
 
     values: NDArray[np.float32]
@@ -54,6 +58,7 @@ class Embeddings:
     image_ids: tuple[str, ...]
     reasons: dict[str, str] = field(default_factory=dict)
     n_from_cache: int = 0
+    lengths: NDArray[np.float32] | None = None
 
     @property
     def from_cache(self) -> bool:
@@ -113,9 +118,11 @@ def embed_images(
     known = _read_cache(path, embedder) if cache else _nothing(embedder)
     row_of = {image_id: row for row, image_id in enumerate(known.image_ids)}
     missing = np.array([i for i, image_id in zip(indices, wanted, strict=True) if image_id not in row_of], np.int64)
-    for start in range(0, len(missing), KEPT_EVERY):
-        part = missing[start : start + KEPT_EVERY]
+    start = 0
+    while start < len(missing):
+        part = missing[start : start + max(KEPT_EVERY, int(KEPT_SHARE * len(known.image_ids)))]
         known = _join(known, _compute(embedder, images, part, batch_size, flip, _after(progress, start, len(missing))))
+        start += len(part)
         if cache:
             _write_cache(path, known)
     rows = known.rows(wanted)
@@ -125,6 +132,7 @@ def embed_images(
         image_ids=wanted,
         reasons={image_id: known.reasons[image_id] for image_id in wanted if image_id in known.reasons},
         n_from_cache=len(wanted) - len(missing),
+        lengths=_lengths(known)[rows],
     )
 
 
@@ -160,12 +168,18 @@ def _nothing(embedder: Embedder) -> Embeddings:
     return Embeddings(values=empty, failed=np.zeros(0, np.bool_), image_ids=())
 
 
+def _lengths(found: Embeddings) -> NDArray[np.float32]:
+    unknown = np.full(len(found.image_ids), np.nan, np.float32)
+    return unknown if found.lengths is None else found.lengths
+
+
 def _join(first: Embeddings, second: Embeddings) -> Embeddings:
     return Embeddings(
         values=np.concatenate([first.values, second.values]),
         failed=np.concatenate([first.failed, second.failed]),
         image_ids=first.image_ids + second.image_ids,
         reasons=first.reasons | second.reasons,
+        lengths=np.concatenate([_lengths(first), _lengths(second)]),
     )
 
 
@@ -179,12 +193,13 @@ def _compute(
 ) -> Embeddings:
     """Embed batch by batch; a thread decodes the next batches meanwhile."""
     values = np.zeros((len(indices), int(embedder.info["embedding_dim"])), np.float32)
+    lengths = np.full(len(indices), np.nan, np.float32)
     reasons: dict[int, str] = {}
     done = 0
     for good, pixels, broken in _batches(images, indices, batch_size, embedder.preprocessing.size_px):
         reasons |= {done + at: reason for at, reason in broken.items()}
         if len(good):
-            values[done + good], bad = _unit_vectors(embedder, pixels, flip)
+            values[done + good], lengths[done + good], bad = _unit_vectors(embedder, pixels, flip)
             reasons |= {done + int(good[at]): reason for at, reason in bad.items()}
         done += len(good) + len(broken)
         progress(done)
@@ -192,14 +207,18 @@ def _compute(
     failed[list(reasons)] = True
     image_ids = tuple(images.image_ids[i] for i in indices)
     return Embeddings(
-        values=values, failed=failed, image_ids=image_ids, reasons={image_ids[at]: why for at, why in reasons.items()}
+        values=values,
+        failed=failed,
+        image_ids=image_ids,
+        reasons={image_ids[at]: why for at, why in reasons.items()},
+        lengths=lengths,
     )
 
 
 def _unit_vectors(
     embedder: Embedder, pixels: NDArray[np.uint8], flip: bool
-) -> tuple[NDArray[np.float32], dict[int, str]]:
-    """Unit vectors of f(x) + f(flip x) or f(x) (zeros where that has no direction), and the reasons by position."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[int, str]]:
+    """Unit vectors of f(x) + f(flip x) or f(x), its lengths (zeros, NaN without direction), reasons by position."""
     total: NDArray[np.float64] = embedder.forward(pixels).astype(np.float64)
     if flip:
         total = total + embedder.forward(pixels[:, :, ::-1])
@@ -210,7 +229,7 @@ def _unit_vectors(
     good: NDArray[np.bool_] = finite & (length > 0)
     values = np.zeros(total.shape, np.float32)
     values[good] = total[good] / length[good, None]
-    return values, reasons
+    return values, np.where(good, length, np.nan).astype(np.float32), reasons
 
 
 def _batches(images: FaceImages, indices: NDArray[np.int64], batch_size: int, size_px: int) -> Iterator[Batch]:
@@ -249,14 +268,16 @@ def _read_cache(path: Path, embedder: Embedder) -> Embeddings:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             schema, values, failed = str(content["schema"]), content["values"], content["failed"]
             ids, reasons = content["image_ids"].ravel().tolist(), content["reasons"].ravel().tolist()
+            lengths = content["lengths"] if "lengths" in content else np.full(len(ids), np.nan, np.float32)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return _nothing(embedder)
     shape = (len(ids), int(embedder.info["embedding_dim"]))
     sound = schema == SCHEMA and values.dtype == np.float32 and values.shape == shape and len(reasons) == len(ids)
+    sound = sound and lengths.dtype == np.float32 and lengths.shape == shape[:1]
     if not sound or failed.dtype != np.bool_ or failed.shape != shape[:1] or not np.isfinite(values).all():
         return _nothing(embedder)
     why = {image_id: reason for image_id, reason in zip(ids, reasons, strict=True) if reason}
-    return Embeddings(values=values, failed=failed, image_ids=tuple(ids), reasons=why)
+    return Embeddings(values=values, failed=failed, image_ids=tuple(ids), reasons=why, lengths=lengths)
 
 
 def _write_cache(path: Path, embeddings: Embeddings) -> None:
@@ -266,6 +287,7 @@ def _write_cache(path: Path, embeddings: Embeddings) -> None:
         "schema": np.array(SCHEMA),
         "values": embeddings.values,
         "failed": embeddings.failed,
+        "lengths": _lengths(embeddings),
         "image_ids": np.array(embeddings.image_ids, dtype=np.str_),
         "reasons": np.array(reasons, dtype=np.str_),
     }

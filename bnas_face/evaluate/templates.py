@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bnas_face.config import data_root
+from bnas_face.config import cache_root, data_root
 from bnas_face.data.formats import template_files
 from bnas_face.data.formats.template_files import TemplateRows
 from bnas_face.data.images import FaceImages
-from bnas_face.errors import ConfigError, FormatError, ProtocolError
+from bnas_face.errors import ConfigError, FormatError, MetricError, ProtocolError
+from bnas_face.evaluate.cards import POOLINGS
 
 if TYPE_CHECKING:
     from bnas_face.evaluate.embed import Embeddings
@@ -38,8 +39,7 @@ class Pooling:
     Attributes
     ----------
     norm : bool
-        N1: embeddings keep their length; N0: each is brought to unit length first. Embeddings are stored at unit
-        length, so N1 is refused.
+        N1: embeddings keep their length; N0: each is brought to unit length first.
     detector : bool
         D1: each is weighted with the detector score of its image.
     flip : bool
@@ -57,19 +57,14 @@ class Pooling:
         Raises
         ------
         ConfigError
-            For N1, which needs the lengths of embeddings, for a flip of its own, and for another name.
+            For a flip of its own, and for another name.
         """
-        if name in ("N1D0", "N1D1"):
+        if name not in POOLINGS:
             raise ConfigError(
-                f"Pooling '{name}' weighs images by the length of their embeddings, and embeddings are kept at unit "
-                f"length. Use 'N0{name[2:]}', and compare with published N0 numbers only."
+                f"Pooling '{name}' is not known; expected one of {', '.join(POOLINGS)}. The flip is the "
+                "convention's: F1, with --convention facex F0."
             )
-        if name not in ("N0D0", "N0D1"):
-            raise ConfigError(
-                f"Pooling '{name}' is not known; expected N0D0 or N0D1. The flip is the convention's: F1, with "
-                "--convention facex F0."
-            )
-        return cls(norm=False, detector=name == "N0D1", flip=flip)
+        return cls(norm="N1" in name, detector="D1" in name, flip=flip)
 
     @property
     def name(self) -> str:
@@ -81,8 +76,9 @@ class Pooling:
         """What a result says of it."""
         weighted = "weighted with its detector score" if self.detector else "unweighted"
         view = "f(x) + f(flip x)" if self.flip else "f(x)"
+        length = "as it is" if self.norm else "at unit length"
         return (
-            f"{self.name}: the embedding of an image is {view} at unit length, {weighted}; images of one medium are "
+            f"{self.name}: the embedding of an image is {view} {length}, {weighted}; images of one medium are "
             "averaged, media added, the sum brought to unit length; an image without embedding is left out, a template "
             "without any fails; the score is the cosine in float32, to 1e-6"
         )
@@ -182,7 +178,8 @@ def template_set(rows: TemplateRows, images: FaceImages, needed: NDArray[np.int3
 def pool(templates: TemplateSet, embeddings: Embeddings, how: Pooling) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """One unit vector for each template, in float64, a few thousand images at a time.
 
-    v = Σ_media mean_images(w · e) / ‖·‖ with w the detector score (D1) or 1, over images that have an embedding e.
+    v = Σ_media mean_images(w · e) / ‖·‖ with w the detector score (D1) or 1, times the embedding's length (N1) or 1,
+    over images that have an embedding, whose direction is e.
 
     Parameters
     ----------
@@ -201,6 +198,8 @@ def pool(templates: TemplateSet, embeddings: Embeddings, how: Pooling) -> tuple[
     row = np.searchsorted(templates.used, templates.image)
     weight = templates.detector_score.astype(np.float64) if how.detector else np.ones(len(row))
     is_there = ~embeddings.failed[row]
+    if how.norm:
+        weight = weight * np.where(is_there, _lengths(embeddings)[row], 0.0)
     values = np.zeros((len(templates.number), embeddings.values.shape[1]), np.float32)
     first = np.searchsorted(templates.template, np.arange(len(templates.number) + 1))
     for begin, end in _spans(first):
@@ -214,6 +213,16 @@ def pool(templates: TemplateSet, embeddings: Embeddings, how: Pooling) -> tuple[
         length = np.linalg.norm(sums, axis=1, keepdims=True)
         values[begin:end] = sums / np.where(length > 0, length, 1.0)
     return values, np.asarray(~values.any(axis=1))
+
+
+def _lengths(embeddings: Embeddings) -> NDArray[np.float64]:
+    lengths = embeddings.lengths
+    if lengths is None or np.isnan(lengths[~embeddings.failed]).any():
+        raise MetricError(
+            "N1 weighs images by the length of their embeddings, and some of the cached embeddings were kept without. "
+            f"Delete the folder '{cache_root() / 'embeddings'}' to have them computed again, or choose N0."
+        )
+    return lengths.astype(np.float64)
 
 
 def _spans(first: NDArray[np.int64]) -> list[tuple[int, int]]:

@@ -116,6 +116,29 @@ def test_one_view_and_the_flip_sum_are_kept_apart_in_the_cache() -> None:
     assert np.array_equal(embed_images(embedder_of(), images_of(pixels)).values, both)
 
 
+def test_lengths_are_kept_and_survive_the_cache() -> None:
+    pixels = random_pixels(3)
+    total = corner_pixels(pixels).astype(float) + corner_pixels(pixels[:, :, ::-1])
+    for _ in range(2):
+        found = embed_images(embedder_of(), images_of(pixels))
+        np.testing.assert_allclose(found.lengths, np.linalg.norm(total, axis=1), rtol=1e-6)
+    assert found.from_cache
+
+
+def test_a_cache_that_was_written_without_lengths_is_still_used() -> None:
+    pixels = random_pixels(3)
+    embedder, images = embedder_of(), images_of(pixels)
+    straight = embed_images(embedder, images)
+    path = cache_file(embedder, images)
+    with np.load(path) as content:
+        kept = {name: content[name] for name in content if name != "lengths"}
+    np.savez(path, **kept)
+    again = embed_images(embedder, images)
+    assert again.from_cache
+    assert again.lengths is not None and np.isnan(again.lengths).all()
+    assert np.array_equal(again.values, straight.values)
+
+
 def test_images_are_resized_to_the_network() -> None:
     shapes: set[tuple[int, ...]] = set()
 

@@ -88,7 +88,7 @@ def test_a_damaged_card_names_file_line_and_key(tmp_path: Path, old: str, new: s
     [
         ("ijbc", 'task = "templates"', 'task = "template"', r"line 4: task is 'template'; expected classification or"),
         ("ijbc", "n_genuine = 19557", "n_genuine = 19558", r"n_pairs is 15658489; expected n_genuine \+ n_impostor"),
-        ("ijbc", 'pooling = "N0D1"', 'pooling = "N1D1"', r"pooling is 'N1D1'; expected one of N0D0, N0D1"),
+        ("ijbc", 'pooling = "N1D1"', 'pooling = "N1D2"', r"pooling is 'N1D2'; expected one of N0D0, N0D1"),
         ("ijbc", "decision_fmr = 0.0001", "decision_fmr = 1", r"decision_fmr is 1; expected a rate between 0 and 1"),
         ("ijbc", "fmr_targets = [0.001,", "fmr_targets = [1e-9,", r"fmr_targets is .*; expected each once, largest"),
         ("ijbc_1n_g1", "ranks = [1, 5, 10]", "ranks = [0, 5]", r"ranks is \(0, 5\); expected each once, 1 or more"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -120,10 +121,17 @@ def test_templates_without_images_and_absent_images_are_refused() -> None:
         templates.template_set(rows([(4, 1, 1, 1.0)]), images(1), np.array([1], np.int32))
 
 
-@pytest.mark.parametrize("name", ["N1D0", "N1D1"])
-def test_norms_that_are_not_kept_are_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"Pooling '{name}' weighs images by the length .* Use 'N0{name[2:]}'"):
-        Pooling.of(name, flip=True)
+def test_with_n1_an_image_counts_by_the_length_of_its_embedding() -> None:
+    """Two images of two media in one template, one three times as long."""
+    vectors = np.array([[1, 0], [0, 1]], np.float32)
+    lengths = np.array([3, 1], np.float32)
+    found = replace(embeddings(vectors, [False, False]), lengths=lengths)
+    of = templates.template_set(rows([(0, 1, 1, 1.0), (1, 1, 2, 1.0)]), images(2), np.array([1], np.int32))
+    values, failed = templates.pool(of, found, Pooling.of("N1D0", flip=True))
+    assert values[0] == pytest.approx(np.array([3, 1]) / np.sqrt(10), abs=1e-6)
+    assert not failed.any()
+    with pytest.raises(MetricError, match="some of the cached embeddings were kept without"):
+        templates.pool(of, replace(found, lengths=None), Pooling.of("N1D0", flip=True))
 
 
 def test_a_pooling_is_named_and_stamped_as_insightface_names_it() -> None:

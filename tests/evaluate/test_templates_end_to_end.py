@@ -103,8 +103,8 @@ def test_ijbc_one_to_one_gives_tar_at_fmr_without_an_accuracy(tmp_path: Path, wo
     found = run("fine", "coarse_xnor", protocols=("ijbc",), twin=["coarse_xnor=fine"])
     fine, coarse = found["results"]
     assert (fine["n_pairs"], fine["n_genuine"], fine["n_impostor"], fine["n_failed"]) == (288, 24, 264, 0)
-    assert (fine["n_templates"], fine["n_images"], fine["pooling"]) == (36, 108, "N0D1F1")
-    assert fine["convention"] == "templates N0D1F1" and "images of one medium are averaged" in fine["convention_stamp"]
+    assert (fine["n_templates"], fine["n_images"], fine["pooling"]) == (36, 108, "N1D1F1")
+    assert fine["convention"] == "templates N1D1F1" and "images of one medium are averaged" in fine["convention_stamp"]
     assert fine["accuracy"]["value"] is None and fine["accuracy"]["reason"].startswith("no folds")
     assert coarse["auc"]["value"] < fine["auc"]["value"] <= 1.0
     tars = {tar["fmr_target"]: tar for tar in fine["tar_at_fmr"]}
@@ -231,14 +231,14 @@ def test_the_terminal_shows_what_each_kind_counts(tmp_path: Path, world: Any) ->
     assert f"{100 * tar['tar']:.0f} (" in done.output and " at 0.01" in done.output
     assert "fine on ijbc: 12 of 288 pairs were not compared (templates without embedding: 1)" in done.output
     assert "fine on ijbc_1n_g1: 1 of 24 probes failed; mated ones count as misses." in done.output
-    assert "Convention N0D1F1: the embedding of an image is f(x) + f(flip x)" in done.output
+    assert "Convention N1D1F1: the embedding of an image is f(x) + f(flip x)" in done.output
     assert "Accuracy" not in done.output
 
 
 def test_one_view_without_flip_is_stamped_f0(tmp_path: Path, world: Any) -> None:
     import_ijbc(tmp_path)
     [entry] = run("fine", protocols=("ijbc",), convention="facex")["results"]
-    assert entry["pooling"] == "N0D1F0"
+    assert entry["pooling"] == "N1D1F0"
 
 
 def test_a_network_that_gives_everybody_the_same_embedding_finds_nobody(tmp_path: Path, world: Any) -> None:
@@ -256,7 +256,7 @@ def test_a_pooling_asked_for_is_named_and_changes_the_scores(tmp_path: Path, wor
     import_ijbc(tmp_path)
     own, other = run("fine", protocols=("ijbc", "ijbc:N0D0"))["results"]
     assert (own["protocol"], other["protocol"]) == ("ijbc", "ijbc:N0D0")
-    assert (own["pooling"], other["pooling"]) == ("N0D1F1", "N0D0F1")
+    assert (own["pooling"], other["pooling"]) == ("N1D1F1", "N0D0F1")
     assert own["decision"]["threshold"] != other["decision"]["threshold"]
     assert html.write(Path("out")).is_file()
 
@@ -264,7 +264,7 @@ def test_a_pooling_asked_for_is_named_and_changes_the_scores(tmp_path: Path, wor
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("ijbc:N1D1", ConfigError, "Pooling 'N1D1' weighs images by the length of their embeddings"),
+        ("ijbc:N2D1", ConfigError, "Pooling 'N2D1' is not known; expected one of N0D0, N0D1, N1D0, N1D1"),
         ("ijbc:N0D1F0", ConfigError, "Pooling 'N0D1F0' is not known; .* with --convention facex F0"),
         ("rfw:N0D0", ProtocolError, "Protocol 'rfw' compares single images and takes no pooling"),
         ("ijbd:N0D0", UnknownNameError, "Unknown kind of protocol 'ijbd'"),
@@ -307,21 +307,22 @@ def test_a_protocol_whose_lists_were_not_imported_says_so(tmp_path: Path, world:
         protocol.load("ijbc")
 
 
-def test_tar_is_that_of_all_pairs_scored_one_by_one(tmp_path: Path, world: Any) -> None:
+@pytest.mark.parametrize("name", ["ijbc", "ijbc:N0D1"])
+def test_tar_is_that_of_all_pairs_scored_one_by_one(tmp_path: Path, world: Any, name: str) -> None:
     """An independent path: pool and score by hand from the cached embeddings' network."""
     import_ijbc(tmp_path)
-    [entry] = run("fine", protocols=("ijbc",))["results"]
+    [entry] = run("fine", protocols=(name,))["results"]
     opened: Any = protocol.load("ijbc")
     images, found = opened.images, opened.templates
     pixels = images.read(np.arange(len(images)))
     raw = Blocks()(pixels) + Blocks()(pixels[:, :, ::-1])
-    unit = raw / np.linalg.norm(raw, axis=1, keepdims=True)
+    pooled = raw if name == "ijbc" else raw / np.linalg.norm(raw, axis=1, keepdims=True)
     vectors = []
     for template in range(len(found.number)):
         mine = found.template == template
         media = [
             np.mean(
-                unit[found.image[mine & (found.medium == m)]]
+                pooled[found.image[mine & (found.medium == m)]]
                 * found.detector_score[mine & (found.medium == m)][:, None],
                 0,
             )
