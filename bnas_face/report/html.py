@@ -23,6 +23,7 @@ from bnas_face.report import (
     failures,
     figures,
     headline,
+    network,
     numbers,
     provenance,
     ranks,
@@ -85,7 +86,7 @@ def render(result: Result, pairs: pd.DataFrame | None, folder: Path) -> str:
             style=style + (searched.style() if groups else ""),
             script=script,
             script_hash=script_hash(script),
-            data=script_json(_page_data(result, content["sizes"])),
+            data=script_json(_page_data(result, content["sizes"], content["network"])),
             topic=topic,
             title=f"{name} – {topic.lower()} report",
             name=name,
@@ -138,6 +139,8 @@ def _content(result: Result, pairs: pd.DataFrame | None, folder: Path) -> dict[s
         "gallery": failures.gallery(result, pairs, folder),
         "slices": slices.tables(result, marks),
         "identification": ranks.blocks(result, marks),
+        "network": network.families(result, marks),
+        "layer_notes": (network.PACKED, network.MACS),
         "provenance": provenance.provenance(result),
     }
 
@@ -154,10 +157,11 @@ _SECTIONS = (
     ("tar", "TAR at FMR"),
     ("slices", "Slices"),
     ("searched", "Searched cells"),
+    ("network", "Network"),
     ("provenance", "Provenance"),
 )
 _OF_PAIRS = ("comparison", "curves", "scores", "failures", "tar")
-_OPTIONAL = ("objects", "identification", "slices", "searched")
+_OPTIONAL = ("objects", "identification", "slices", "searched", "network")
 
 
 def _sections(result: Result, content: dict[str, Any]) -> list[tuple[str, str]]:
@@ -204,7 +208,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     found.filters["breakable"] = breakable
-    found.globals |= {"number": numbers, "version": __version__, "flat": provenance.flat}
+    found.globals |= {"number": numbers, "share": network.share, "version": __version__, "flat": provenance.flat}
     return found
 
 
@@ -231,7 +235,7 @@ def script_json(content: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _page_data(result: Result, sizes: list[size.Plot]) -> dict[str, Any]:
+def _page_data(result: Result, sizes: list[size.Plot], families: list[network.Family]) -> dict[str, Any]:
     """What the page's script needs: names, twins, and the points of every curve for the read-out."""
     index = result.places
     places = {protocol.name: place for place, protocol in enumerate(result.protocols)}
@@ -250,5 +254,8 @@ def _page_data(result: Result, sizes: list[size.Plot]) -> dict[str, Any]:
     return {
         "models": [model.id for model in result.models],
         "twins": [index[twins[model.id]] if model.id in twins else None for model in result.models],
-        "curves": found | ranks.points(result) | {f"size{n}-all": size.tips(plot) for n, plot in enumerate(sizes)},
+        "curves": found
+        | ranks.points(result)
+        | {f"size{n}-all": size.tips(plot) for n, plot in enumerate(sizes)}
+        | network.tips(families),
     }

@@ -10,7 +10,7 @@ from typing import Any
 
 from bnas_face.errors import ReportError
 from bnas_face.files import atomic_path, write_text
-from bnas_face.report import curves, drawing, drift, figures, numbers, ranks, results, size, slices
+from bnas_face.report import curves, drawing, drift, figures, network, numbers, ranks, results, size, slices
 from bnas_face.report.drawing import COLOURS, INK, MUTED, RULE, Box
 from bnas_face.report.records import Protocol, Result
 
@@ -77,7 +77,7 @@ def _named(drawn: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def plates(result: Result, marks: Sequence[figures.Mark]) -> Iterator[tuple[str, str]]:
-    """(name, SVG) of every figure: DET, ROC, scores, forest, size and CMC of each protocol."""
+    """(name, SVG) of every figure: DET, ROC, scores, forest, size and CMC of each protocol, and training curves."""
     for protocol in result.protocols:
         for plot in curves.figures_of(protocol, result, marks)["plots"]:
             yield f"{plot.kind}_{protocol.name}", curve(plot, protocol, result)
@@ -92,6 +92,7 @@ def plates(result: Result, marks: Sequence[figures.Mark]) -> Iterator[tuple[str,
     for block in ranks.blocks(result, marks):
         if block.cmc is not None:
             yield f"cmc_{block.protocol.name}", cmc(block.cmc, block.protocol, result)
+    yield from _trained(result, marks)
 
 
 def _page(title: str, body: Sequence[str], entries: Sequence[tuple[str, figures.Mark]], box: Box = _AREA) -> str:
@@ -224,6 +225,23 @@ def cmc(plot: ranks.Cmc, protocol: Protocol, result: Result) -> str:
     axes = drawing.axes(box, plot.x_ticks, plot.y_ticks, "rank", "identification rate %")
     entries = [(result.models[line.model].id, line.mark) for line in plot.lines]
     return _page(f"CMC, {protocol.title}", [*axes, *drawing.clipped(box, inside)], entries)
+
+
+def _trained(result: Result, marks: Sequence[figures.Mark]) -> Iterator[tuple[str, str]]:
+    for number, family in enumerate(network.families(result, marks), start=1):
+        for chart in family.charts:
+            yield f"{chart.kind}_{number}", training(chart, result)
+
+
+def training(chart: network.Chart, result: Result) -> str:
+    """Loss or development accuracy over epochs."""
+    box, inside = Box(_AREA.left, _AREA.top, _AREA.width, 240), []
+    for line in chart.lines:
+        inside.append(drawing.stroke(box.path(line.path), COLOURS[line.mark.css], width=1.8, dash=line.mark.dash))
+        inside.append(drawing.glyph(box.x(line.x), box.y(line.y), line.mark))
+    axes = drawing.axes(box, chart.x_ticks, chart.y_ticks, "epoch", "loss" if chart.kind == "loss" else "accuracy %")
+    entries = [(result.models[line.model].id, line.mark) for line in chart.lines]
+    return _page(chart.title, [*axes, *drawing.clipped(box, inside)], entries, box)
 
 
 def sliced(table: slices.Table, result: Result) -> str:

@@ -10,6 +10,7 @@ from bnas_face.genotype import Genotype
 from bnas_face.report.detail import Band, Development, Overlap, SliceColumn, TarDifference, Transfer
 from bnas_face.report.estimate import Estimate
 from bnas_face.report.identification import Identification
+from bnas_face.report.layers import Layer, Training
 
 OBJECTS = "classification"
 IDENTIFICATION = "identification"
@@ -19,7 +20,8 @@ IDENTIFICATION = "identification"
 class Model:
     """A model of the report. Bits, counts and bytes are None where unknown; `raw` is its whole JSON object.
 
-    `genotype` is that of a searched network, with its origin; None for every other.
+    `genotype` is that of a searched network, with its origin; None for every other. `layers` is empty and `history`
+    None where the result does not say what they cost and how the training went.
     """
 
     id: str
@@ -30,6 +32,8 @@ class Model:
     twin: str | None
     raw: Mapping[str, Any]
     genotype: Genotype | None = None
+    layers: tuple[Layer, ...] = ()
+    history: Training | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 from bnas_face.errors import FormatError, ReportError
 from bnas_face.files import read_json
 from bnas_face.genotype import Genotype, from_json
-from bnas_face.report import detail, estimate, identification
+from bnas_face.report import detail, estimate, identification, layers
 from bnas_face.report.node import Node
 from bnas_face.report.records import (
     IDENTIFICATION,
@@ -95,6 +95,8 @@ def _model(node: Node) -> Model:
         twin=None if twin.value is None else twin.text(),
         raw=node.fields(),
         genotype=_genotype(node),
+        layers=layers.read(node),
+        history=layers.read_history(node),
     )
 
 

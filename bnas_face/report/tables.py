@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bnas_face.report import best, numbers, slices
+from bnas_face.report import best, network, numbers, slices
 from bnas_face.report.figures import Mark
 from bnas_face.report.identification import Identification, OpenSet, Rank
 from bnas_face.report.records import Comparison, Model, Outcome, Protocol, Result, Tar
@@ -97,9 +97,10 @@ def _families(models: Sequence[Model]) -> list[str]:
     return ordered + [model.id for model in models if model.id not in ordered]
 
 
+UNSEEN = "Unseen %"
 COMPARISON_HEAD = (
-    "Protocol", "Model", "Bits", "Accuracy %", "± std", "95 % interval", "Twin", "Gap, points", "Interval of the gap",
-    "p", "EER %", "AUC", "Parameters", "File",
+    "Protocol", "Model", "Bits", "Accuracy %", "± std", "95 % interval", UNSEEN, "Twin", "Gap, points",
+    "Interval of the gap", "p", "EER %", "AUC", "Parameters", "File",
 )  # fmt: skip
 OBJECT_HEAD = (
     "Protocol", "Model", "Bits", "Top-1 %", "95 % interval", "Top-5 %", "95 % interval", "Twin", "Gap, points",
@@ -121,12 +122,14 @@ TAR_HEAD = (
 SLICE_HEAD = (
     "Protocol", "Group", "Model", "Genuine", "Impostor", "FMR %", "95 % interval", "FNMR %", "95 % interval",
 )  # fmt: skip
+LAYER_HEAD = ("Model", "Bits", "Layers of kind", "Layers", "Parameters", "Packed bytes", "Multiply-accumulates")
 GALLERY_HEAD = ("Protocol", "Model", "Measure", "%", "95 % interval", "FPIR achieved %", "False positives", "Threshold")
 
 
 def comparison_cells(row: Row) -> list[str]:
     """The cells of a row under `COMPARISON_HEAD`."""
     outcome, gap = row.outcome, row.comparison.difference if row.comparison else None
+    unseen = outcome.without_overlap
     return [
         row.protocol.title,
         row.model.id,
@@ -134,6 +137,7 @@ def comparison_cells(row: Row) -> list[str]:
         row.star("accuracy") + numbers.percent(outcome.accuracy.value, row.n),
         numbers.percent(outcome.accuracy_std, row.n),
         numbers.span(outcome.accuracy.low, outcome.accuracy.high, row.n),
+        numbers.percent(unseen.accuracy.value, unseen.n_pairs) if unseen else numbers.MISSING,
         row.comparison.twin if row.comparison else numbers.MISSING,
         numbers.points(gap.value, row.n) if gap else numbers.MISSING,
         numbers.points_span(gap.low, gap.high, row.n) if gap else numbers.MISSING,
@@ -232,6 +236,29 @@ def _open_cells(found: OpenSet, one: Identification) -> list[str]:
     ]
 
 
+def layer_cells(result: Result, marks: Sequence[Mark]) -> list[list[str]]:
+    """Cells under `LAYER_HEAD`: one row per network and kind of layer, and its total."""
+    return [
+        [
+            ", ".join(result.models[place].id for place in table.models),
+            ", ".join(dict.fromkeys(marks[place].bits for place in table.models)),
+            layer.kind,
+            *(numbers.count(n) for n in (layer.n_layers, layer.n_parameters, layer.packed_bytes, layer.n_macs)),
+        ]
+        for family in network.families(result, marks)
+        for table in family.tables
+        for layer in (*table.rows, table.total)
+    ]
+
+
+def _comparisons(faces: Sequence[Row]) -> tuple[Sequence[str], list[list[str]]]:
+    """Heads and cells of the comparison; without the column of unseen people where no model has such a number."""
+    left_out = {COMPARISON_HEAD.index(UNSEEN)} if not any(row.outcome.without_overlap for row in faces) else set()
+    lines = [COMPARISON_HEAD, *(comparison_cells(row) for row in faces)]
+    head, *cells = ([cell for place, cell in enumerate(line) if place not in left_out] for line in lines)
+    return head, cells
+
+
 def notes(found: Sequence[Row]) -> list[str]:
     """Sentences that name the convention, the ± and the intervals of the tables."""
     if not found:
@@ -267,14 +294,18 @@ def _tables(result: Result, marks: Sequence[Mark]) -> tuple[list[tuple[Sequence[
     found = rows(result, marks)
     faces, objects = of_faces(found), of_objects(found)
     cells: list[tuple[Sequence[str], list[list[str]]]] = [
-        (COMPARISON_HEAD, [comparison_cells(row) for row in faces]),
+        _comparisons(faces),
         (OBJECT_HEAD, [object_cells(row) for row in objects]),
         (TAR_HEAD, [tar_cells(entry) for entry in tar_rows(faces)]),
         (SLICE_HEAD, slice_cells(result, marks)),
         (GALLERY_HEAD, gallery_cells(result)),
+        (LAYER_HEAD, layer_cells(result, marks)),
     ]
-    stars = [best.NOTE] if any(row.best for row in found) else []
-    return cells, list(dict.fromkeys([*notes(faces), *notes(objects), *stars]))
+    more = [best.NOTE] if any(row.best for row in found) else []
+    methods = [row.outcome.without_overlap.method for row in faces if row.outcome.without_overlap]
+    more += [f"Unseen: {method}." for method in dict.fromkeys(methods) if method]
+    more += [network.PACKED, network.MACS] if cells[-1][1] else []
+    return cells, list(dict.fromkeys([*notes(faces), *notes(objects), *more]))
 
 
 def markdown(result: Result, marks: Sequence[Mark]) -> str:

@@ -33,7 +33,16 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content, _ = studies.build()
     text = json.dumps(extended.extend(content))
     renamed = json.dumps(HOSTILE)[1:-1]
-    for name in ("lfw-xnor-w1a1", "yaw", "30 to 60", extended.SMALL, "TinyFace, identification", "TinyFace", "cfp_ff"):
+    for name in (
+        "lfw-xnor-w1a1",
+        "yaw",
+        "30 to 60",
+        extended.SMALL,
+        "TinyFace, identification",
+        "TinyFace",
+        "cfp_ff",
+        "linear",
+    ):
         text = text.replace(f'"{name}"', f'"{renamed}{name}"')
     for words in (
         "12 pairs have",
@@ -63,7 +72,7 @@ def test_all_sections_load_without_errors_requests_or_sideways_scrolling(
     browser: Any, full: Path, width: int, scheme: str
 ) -> None:
     open_page(browser, full / "report.html", width, scheme)
-    assert len(select(browser, "section")) == 10
+    assert len(select(browser, "section")) == 11
     _loads_clean(browser, full / "report.html")
 
 
@@ -74,7 +83,7 @@ def test_hostile_text_in_the_later_sections_runs_nothing(browser: Any, hostile: 
     assert browser.title.startswith("hostile – face verification")
     assert len(select(browser, "script")) == 2
     assert not [image for image in select(browser, "img") if not image.get_attribute("src").startswith("data:")]
-    for section in ("identification", "slices", "size", "comparison", "curves"):
+    for section in ("identification", "slices", "size", "comparison", "curves", "network"):
         assert HOSTILE in browser.find_element("id", section).get_attribute("textContent"), section
     browser.execute_script("document.querySelectorAll('.area').forEach((n) => n.focus())")
     assert browser.title.startswith("hostile – face verification")
@@ -172,6 +181,44 @@ def test_paper_shows_every_slice(browser: Any, full: Path) -> None:
     open_page(browser, full / "report.html")
     browser.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.69})
     assert [fold.get_attribute("open") for fold in select(browser, "details.slice")] == ["true"] * 4
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_training_curves_are_read_by_keys_and_hidden_by_their_own_legend(browser: Any, full: Path, width: int) -> None:
+    open_page(browser, full / "report.html", width)
+    loss, development = select(browser, "#network .area")
+    tip = select(browser, "#network .tip")[0]
+    assert loss.size["width"] > 200 and loss.size["height"] > 150
+    for key in "\ue014" * 20:  # arrow right, more often than there are epochs
+        loss.send_keys(key)
+    assert tip.text.split("\n") == ["lfw-float", "epoch 15", "loss 4.507"]
+    loss.send_keys("\ue015")  # arrow down
+    assert tip.text.split("\n")[:2] == ["lfw-xnor", "epoch 15"]
+    assert "lfw-xnor-w1a1 (W1A1): from development accuracy 84.0 % in epoch 5" in development.get_attribute(
+        "aria-label"
+    )
+    assert len(select(browser, "#network [data-toggle]")) == 3, "a model without curves has no box"
+    select(browser, "#network [data-toggle='1']")[0].click()
+    shown = browser.execute_script(
+        "return [...document.querySelectorAll('#network [data-model]')].filter((n) => n.checkVisibility())"
+        ".map((n) => n.dataset.model)"
+    )
+    assert set(shown) == {"0", "2"}
+
+
+def test_paper_shows_training_curves_and_whole_cost_tables(browser: Any, full: Path) -> None:
+    open_page(browser, full / "report.html", 700)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    widths, lines, controls = browser.execute_script(
+        """const all = (s) => [...document.querySelectorAll(`#network ${s}`)];
+        return [all(":is(table, figure)").map((n) => n.getBoundingClientRect().right),
+          all("path.line").map((n) => getComputedStyle(n).stroke),
+          all(".controls").filter((n) => n.checkVisibility())]"""
+    )
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert len(widths) == 3 and max(widths) <= 700
+    assert len(set(lines)) == 3 and "none" not in lines
+    assert controls == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

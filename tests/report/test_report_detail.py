@@ -34,7 +34,7 @@ def test_every_later_field_has_its_section(full: Content, save_report: Save) -> 
     found = re.findall(r'<section id="(\w+)"', _page(save_report(full)))
     assert found == [
         "verdict", "comparison", "identification", "size", "curves", "scores", "failures", "tar", "slices",
-        "provenance",
+        "network", "provenance",
     ]  # fmt: skip
 
 
@@ -246,7 +246,7 @@ def test_a_report_of_identification_alone_has_no_section_of_pairs(full: Content,
     full["results"] = [entry for entry in full["results"] if entry.get("task")]
     full["protocols"], full["comparisons"] = full["protocols"][-1:], []
     page = _page(save_report(full))
-    assert re.findall(r'<section id="(\w+)"', page) == ["verdict", "identification", "provenance"]
+    assert re.findall(r'<section id="(\w+)"', page) == ["verdict", "identification", "network", "provenance"]
     told = page.partition('id="verdict"')[2].partition("</section>")[0]
     assert told.count("of the mated probes named at rank 1; it has no twin here to be tested against.") == 4
 
