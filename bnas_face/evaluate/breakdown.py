@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MIDDLE = "the median of the fold thresholds (of an even number, the lower middle)"
 ONE = "the threshold fitted on the development pairs"
+RENDERED = "demo"
 LEFT_OUT = (
     "pairs that show a person of the training set are left out, thresholds fitted again; people by normalised name"
 )
@@ -183,12 +184,14 @@ def at_development_threshold(
 class People:
     """The people a network was trained on, by normalised name; empty with a `reason` where that is not known.
 
-    `n_same` tells how many pairs of names were given as one person, see `people_of`.
+    `n_same` tells how many pairs of names were given as one person, see `people_of`; `strangers` says why nobody of any
+    protocol can be among them, where that is certain.
     """
 
     names: frozenset[str]
     reason: str | None = None
     n_same: int = 0
+    strangers: str | None = None
 
 
 def people_of(training: Mapping[str, Any] | None, same: Collection[tuple[str, str]] = ()) -> People:
@@ -199,6 +202,8 @@ def people_of(training: Mapping[str, Any] | None, same: Collection[tuple[str, st
     if not training:
         return People(names=frozenset(), reason="what the model was trained on is not known")
     spec = str(training.get("dataset", ""))
+    if spec.partition(":")[0] == RENDERED:
+        return People(names=frozenset(), strangers="people rendered for training are in no protocol")
     try:
         images = selection.select(
             spec,
@@ -234,6 +239,8 @@ def without_overlap(
         ``without_overlap``, None where it is not known who was seen in training; ``overlap_unknown`` says why then.
     """
     reason = people.reason
+    if people.strangers is not None:
+        return _overlap(0, len(scores), 0, people.strangers, LEFT_OUT)
     if reason is None and not overlap.has_names(protocol.images):
         reason = f"protocol '{protocol.card.name}' has no names of people"
     if reason is not None:
@@ -243,16 +250,17 @@ def without_overlap(
     shown = (labels >= 0) & known[labels]
     kept = np.flatnonzero(~(shown[protocol.reference] | shown[protocol.probe]))
     n_people = len(np.unique(labels[protocol.used][shown[protocol.used]]))
-    found: dict[str, Any] = {
-        "n_people": n_people,
-        "n_pairs": len(kept),
-        "n_left_out": len(scores) - len(kept),
-        **dict.fromkeys(("accuracy", "auc")),
-        "reason": None if n_people else "nobody of the training set is in the protocol",
-        "method": LEFT_OUT + (f" and by an audit of {people.n_same:,} pairs of names" if people.n_same else ""),
-    }
-    found |= _measured_again(protocol, scores, kept, convention) if n_people else {}
-    return {"without_overlap": found, "overlap_unknown": None}
+    nobody = None if n_people else "nobody of the training set is in the protocol"
+    audited = f" and by an audit of {people.n_same:,} pairs of names" if people.n_same else ""
+    found = _overlap(n_people, len(kept), len(scores) - len(kept), nobody, LEFT_OUT + audited)
+    if n_people:
+        found["without_overlap"] |= _measured_again(protocol, scores, kept, convention)
+    return found
+
+
+def _overlap(n_people: int, n_pairs: int, n_left_out: int, reason: str | None, method: str) -> dict[str, Any]:
+    found = {"n_people": n_people, "n_pairs": n_pairs, "n_left_out": n_left_out, "accuracy": None, "auc": None}
+    return {"without_overlap": {**found, "reason": reason, "method": method}, "overlap_unknown": None}
 
 
 def _measured_again(

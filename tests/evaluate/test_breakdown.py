@@ -180,3 +180,12 @@ def test_people_of_the_training_set_are_known_by_their_audited_names_too(monkeyp
     assert {"annash", "anneasch"} <= found.names
     assert not {"somebodyelse", "nobodyknown"} & found.names
     assert found.n_same == 2
+
+
+def test_people_rendered_for_training_are_strangers_everywhere() -> None:
+    rendered = breakdown.people_of({"dataset": "demo:600x10@64"})
+    of = protocol()
+    found = measured(of, scores_of(of), people=rendered).entry
+    assert found["overlap_unknown"] is None
+    assert (found["without_overlap"]["n_people"], found["without_overlap"]["n_left_out"]) == (0, 0)
+    assert found["without_overlap"]["reason"] == "people rendered for training are in no protocol"
