@@ -54,6 +54,25 @@ SETS: dict[str, dict[str, Any]] = {
         "model": {"size_px": 64, "embedding_dim": 128},
         "protocols": ("demo_lfw",),
     },
+    "lfw": {
+        "search": {
+            "dataset": "lfw",
+            "exclude_names_of": ("cfp",),
+            "min_images": 10,
+            "max_images": 400,
+            "size_px": 64,
+        },
+        "train": {
+            "dataset": "lfw",
+            "exclude_names_of": ("cfp",),
+            "max_images": 2000,
+            "scale": 30.0,
+            "margin": 0.25,
+            "epochs": 5,
+        },
+        "model": {"size_px": 64, "embedding_dim": 128},
+        "protocols": ("cfp_ff", "cfp_fp"),
+    },
     "cifar10": {
         "search": {"dataset": "cifar10:train", "max_images": 600, "size_px": 32},
         "train": {"dataset": "cifar10:train", "max_images": 3000, "head": "cross_entropy", "shift_px": 14, "epochs": 5},
