@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bnas_face.errors import MetricError
-from bnas_face.metrics.checks import BoolArray, FloatArray, IntArray, same_length
+from bnas_face.metrics.checks import BoolArray, IntArray, same_length
 from bnas_face.metrics.uncertainty import wilson
 
 N_BINS = 5
 MOST_GROUPS = 20
+OTHER, NOT_GIVEN = "other", "not given"
 LEAST_PAIRS = 30
 """A rate over fewer pairs of its class is marked as small: its Wilson interval is wider than 0.1 even at 0."""
 
@@ -99,16 +101,17 @@ def groups_of(values: ArrayLike) -> Groups:
     Parameters
     ----------
     values : array-like of numbers or str, shape (n_pairs,)
-        NaN, None and "" mean: not given.
+        NaN, infinity, None and "" mean: not given.
 
     Returns
     -------
     Groups
-        In rising order of numbers, alphabetic order of words; "other" and "not given" last.
+        In rising order of numbers, alphabetic order of words; "other" and "not given" last. No two labels are equal: a
+        word that reads like one of these two stands in quotes.
     """
     column = np.asarray(values)
-    if column.dtype.kind in "biuf":
-        return _numbers(column.astype(np.float64))
+    if column.dtype.kind in "iuf":
+        return _numbers(column)
     return _words(np.array(["" if _absent(value) else str(value) for value in column.tolist()], dtype=object))
 
 
@@ -116,22 +119,35 @@ def _absent(value: object) -> bool:
     return value is None or value == "" or value != value
 
 
-def _numbers(values: FloatArray) -> Groups:
+def _numbers(values: NDArray[Any]) -> Groups:
     given = np.isfinite(values)
     distinct = np.unique(values[given])
     if len(distinct) <= N_BINS:
-        return _words(np.array([f"{v:g}" if ok else "" for v, ok in zip(values, given, strict=True)], dtype=object))
+        words = np.full(len(values), "", dtype=object)
+        words[given] = np.array(_texts(distinct), dtype=object)[np.searchsorted(distinct, values[given])]
+        return _words(words)
     # edges are observed values: nobody falls between two groups, and equal values stay together
     inner = np.unique(np.quantile(values[given], np.arange(1, N_BINS) / N_BINS, method="lower"))
     index = np.searchsorted(inner, values, side="right")
-    bounds = [distinct[0], *inner, distinct[-1]]
-    kept = [k for k in range(len(bounds) - 1) if (given & (index == k)).any()]
-    labels = [
-        f"{bounds[k]:g} to {'' if k == len(bounds) - 2 else 'under '}{bounds[k + 1]:g}" for k in range(len(bounds) - 1)
-    ]
+    bounds = _texts(np.concatenate((distinct[:1], inner, distinct[-1:])))
+    n_groups = len(bounds) - 1
+    kept = [k for k in range(n_groups) if (given & (index == k)).any()]
+    labels = [f"{bounds[k]} to {'' if k == n_groups - 1 else 'under '}{bounds[k + 1]}" for k in kept]
     index = np.where(given, np.searchsorted(kept, index), len(kept))
-    names = [labels[k] for k in kept] + (["not given"] if not given.all() else [])
+    names = [*labels, *([] if given.all() else [NOT_GIVEN])]
     return Groups(labels=tuple(names), index=index.astype(np.int64), note="cut at quantiles of the pairs")
+
+
+def _texts(numbers: NDArray[Any]) -> list[str]:
+    """Numbers as text: whole ones in full, others in as few digits, from six on, as tell them apart."""
+    if numbers.dtype.kind in "iu":
+        return [str(value) for value in numbers.tolist()]
+    values, texts = (numbers + 0.0).tolist(), []  # minus zero is zero
+    for digits in range(6, 18):
+        texts = [f"{v:.0f}" if v.is_integer() and abs(v) < 2.0**53 else f"{v:.{digits}g}" for v in values]
+        if len(set(texts)) == len(set(values)):
+            break
+    return texts
 
 
 def _words(values: NDArray[np.object_]) -> Groups:
@@ -139,12 +155,13 @@ def _words(values: NDArray[np.object_]) -> Groups:
     order = np.argsort(-counts, kind="stable")
     common = sorted((k for k in order[:MOST_GROUPS] if names[k]), key=lambda k: _natural(str(names[k])))
     rest = [k for k in range(len(names)) if names[k] and k not in set(common)]
-    labels = [str(names[k]) for k in common] + (["other"] if rest else [])
+    labels = [f"'{names[k]}'" if names[k] in (OTHER, NOT_GIVEN) else str(names[k]) for k in common]
+    labels += [OTHER] if rest else []
     position = np.full(len(names), len(common), np.int64)  # of "other"
     position[common] = np.arange(len(common))
     if "" in names:
         position[int(np.flatnonzero(names == "")[0])] = len(labels)
-        labels.append("not given")
+        labels.append(NOT_GIVEN)
     note = f"the {len(rest)} rarest values together as 'other'" if rest else ""
     return Groups(labels=tuple(labels), index=position[index], note=note)
 
@@ -152,9 +169,10 @@ def _words(values: NDArray[np.object_]) -> Groups:
 def _natural(text: str) -> tuple[float, str]:
     """Numbers by value, before words."""
     try:
-        return float(text), text
+        value = float(text)
     except ValueError:
         return np.inf, text
+    return (np.inf if np.isnan(value) else value), text
 
 
 def by_group(is_match: ArrayLike, is_genuine: ArrayLike, groups: Groups) -> list[Rates]:

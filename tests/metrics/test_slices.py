@@ -49,6 +49,29 @@ def test_few_numbers_are_groups_of_their_own_by_value_not_by_alphabet() -> None:
     assert slices.groups_of([10, 9, 9, 100]).labels == ("9", "10", "100")
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_numbers_that_differ_late_are_told_apart(dtype: type) -> None:
+    """Six significant digits would make one group of two days, and of two years of numbered cameras."""
+    days = np.array([20200102, 20200101, 20200102, 20200103], dtype)
+    found = slices.groups_of(days)
+    assert found.labels == ("20200101", "20200102", "20200103")
+    assert found.index.tolist() == [1, 0, 1, 2]
+    labels = slices.groups_of(np.arange(20200000, 20200100).astype(dtype)).labels
+    assert labels[0] == "20200000 to under 20200019"
+    assert slices.groups_of([1.00000001, 1.00000002]).labels == ("1.00000001", "1.00000002")
+
+
+def test_whole_numbers_beyond_float64_are_told_apart() -> None:
+    assert slices.groups_of([2**53, 2**53 + 1, 2**53]).index.tolist() == [0, 1, 0]
+
+
+def test_no_two_groups_have_one_label() -> None:
+    words = ["other", "not given", ""] * 3 + [f"w{k}" for k in range(30)]
+    found = slices.groups_of(words)
+    assert len(set(found.labels)) == len(found.labels)
+    assert {"'other'", "'not given'", "other", "not given"} <= set(found.labels)
+
+
 def test_rare_words_go_together_and_absent_ones_are_named() -> None:
     words = [f"w{k:02d}" for k in range(25) for _ in range(25 - k)] + [None, ""]
     found = slices.groups_of(words)
