@@ -111,10 +111,10 @@ def _images(name: str, path: Path, table: pd.DataFrame) -> FaceImages:
     root = path.parent
     image_ids = tuple(sorted({*table["probe"], *table["reference"]}))
     for image_id in image_ids:
-        if not (root / image_id).is_file():
+        if not _is_file(root / image_id):
             row = int(np.argmax((table["probe"].eq(image_id) | table["reference"].eq(image_id)).to_numpy()))
             raise ProtocolError(
-                f"'{path}' line {row + 2} names image '{image_id}', and there is no file '{root / image_id}'. "
+                f"'{path}' line {table.index[row]} names image '{image_id}', and there is no file '{root / image_id}'. "
                 "Paths are relative to the folder of the CSV file."
             )
     labels, names = own_csv.identities(path, table, image_ids)
@@ -129,3 +129,11 @@ def _images(name: str, path: Path, table: pd.DataFrame) -> FaceImages:
         read=folders.FolderReader(root.resolve(), image_ids, size_px),
         provenance={"title": "own pairs", "source": str(path), "licence": "yours to know"},
     )
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there and may be looked at; a name that no file can have (too long) is an absent one."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import posixpath
 from pathlib import Path
 
 import numpy as np
@@ -27,37 +29,85 @@ def read(path: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        probe, reference (str), is_genuine (bool), further columns as they are: numeric if every value is a number.
+        Indexed by line number. probe, reference (str, ``a/../b/./1.jpg`` as ``b/1.jpg``), is_genuine (bool), further
+        columns as they are: numeric if every value is a number.
 
     Raises
     ------
     ProtocolError
         If it is absent, no CSV, lacks a column, or a line is wrong; names the line.
     """
-    try:
-        text = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ProtocolError(f"'{path}' does not exist; expected a file of pairs such as\n{EXAMPLE}") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
-        raise ProtocolError(f"'{path}' is no CSV file of pairs: {' '.join(str(error).split())}.") from None
-    text = text.rename(columns={"probe_id": "probe", "reference_id": "reference"})
-    for column in REQUIRED:
-        if column not in text:
-            near = tables.suggest(column, [str(other) for other in text.columns])
-            raise ProtocolError(
-                f"'{path}' line 1 lacks the column {column}.{near.replace('Did you mean', 'Is it')} Expected\n{EXAMPLE}"
-            )
+    text = _parsed(path).rename(columns={"probe_id": "probe", "reference_id": "reference"})
+    _check_columns(path, [str(column) for column in text.columns])
     if not len(text):
         raise ProtocolError(f"'{path}' holds no pairs; expected\n{EXAMPLE}")
     flag = text["is_genuine"].str.lower()
-    _check_lines(path, text["probe"].notna() & text["reference"].notna(), "names no image")
-    _check_lines(path, flag.isin((*TRUE, *FALSE)).eq(True), "has an is_genuine other than 1 or 0", text["is_genuine"])
-    ids = text[["probe", "reference"]]
+    named = text["probe"].ne("") & text["reference"].ne("")
+    _check_lines(path, named, "names no image")
+    _check_lines(path, flag.isin((*TRUE, *FALSE)), "has an is_genuine other than 1 or 0", text["is_genuine"])
+    ids = text[["probe", "reference"]].map(posixpath.normpath)
     _check_lines(path, ids["probe"] != ids["reference"], "compares an image with itself", ids["probe"])
     _check_repeated(path, ids)
-    if "fold" in text:
-        _check_lines(path, text["fold"].notna(), "has no fold")
-    return _typed(text.assign(is_genuine=flag.isin(TRUE)))
+    for column in ("fold", *SUBJECTS):
+        if column in text:
+            what = "fold" if column == "fold" else "identity"
+            _check_lines(path, text[column].ne(""), f"has no {what}")
+    return _typed(text.assign(is_genuine=flag.isin(TRUE), probe=ids["probe"], reference=ids["reference"]))
+
+
+def _parsed(path: Path) -> pd.DataFrame:
+    """The fields as they stand, indexed by the line each record starts at; blank lines are passed over."""
+    records: list[list[str]] = []
+    lines: list[int] = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            end = 0
+            for record in reader:
+                if record:
+                    records.append(record)
+                    lines.append(end + 1)
+                    if len(record) != len(records[0]):
+                        raise ProtocolError(
+                            f"'{path}' line {end + 1} has {len(record)} fields, and line {lines[0]} names "
+                            f"{len(records[0])} columns. Give every line as many; quote a field that holds a comma."
+                        )
+                end = reader.line_num
+    except FileNotFoundError:
+        raise ProtocolError(f"'{path}' does not exist; expected a file of pairs such as\n{EXAMPLE}") from None
+    except UnicodeDecodeError as error:
+        raise ProtocolError(f"'{path}' is not UTF-8 text (byte {error.start}); save it as CSV in UTF-8.") from None
+    except csv.Error as error:
+        raise ProtocolError(f"'{path}' line {reader.line_num} is no CSV: {error}. Correct its quotes.") from None
+    except OSError as error:
+        raise ProtocolError(f"'{path}' cannot be read: {error.strerror or error}. Name a CSV file of pairs.") from None
+    if not records:
+        raise ProtocolError(f"'{path}' is empty; expected\n{EXAMPLE}")
+    return pd.DataFrame(records[1:], index=lines[1:], columns=records[0], dtype=object)
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
+    for column in REQUIRED:
+        if column not in columns:
+            near = tables.suggest(column, columns)
+            raise ProtocolError(
+                f"'{path}' line 1 lacks the column {column}.{near.replace('Did you mean', 'Is it')} Expected\n{EXAMPLE}"
+            )
+    for column in columns:
+        if not column:
+            raise ProtocolError(f"'{path}' line 1 has a column without a name. Name it, or remove it from every line.")
+        if columns.count(column) > 1:
+            raise ProtocolError(
+                f"'{path}' line 1 names the column {column} twice (probe_id and reference_id are other words for probe "
+                "and reference). Rename or remove one."
+            )
+    given = [column for column in SUBJECTS if column in columns]
+    if len(given) == 1:
+        lacking = next(column for column in SUBJECTS if column not in given)
+        raise ProtocolError(
+            f"'{path}' line 1 has the column {given[0]} and lacks {lacking}. Add it, or leave both out: then "
+            "whoever genuine pairs connect is one person."
+        )
 
 
 def _check_lines(path: Path, fits: pd.Series, wrong: str, shown: pd.Series | None = None) -> None:
@@ -66,7 +116,7 @@ def _check_lines(path: Path, fits: pd.Series, wrong: str, shown: pd.Series | Non
         value = "" if shown is None else f" ('{shown.iloc[row]}')"
         n_more = int((~fits).sum()) - 1
         more = f"; so do {n_more} more lines" if n_more else ""
-        raise ProtocolError(f"'{path}' line {row + 2} {wrong}{value}{more}. Correct or remove it.")
+        raise ProtocolError(f"'{path}' line {fits.index[row]} {wrong}{value}{more}. Correct or remove it.")
 
 
 def _check_repeated(path: Path, ids: pd.DataFrame) -> None:
@@ -80,16 +130,19 @@ def _check_repeated(path: Path, ids: pd.DataFrame) -> None:
         row = int(np.argmax(repeated.to_numpy()))
         same = (unordered == unordered.iloc[row]).all(axis=1)
         raise ProtocolError(
-            f"'{path}' line {row + 2} repeats the pair of line {int(np.argmax(same.to_numpy())) + 2} "
+            f"'{path}' line {ids.index[row]} repeats the pair of line {ids.index[int(np.argmax(same.to_numpy()))]} "
             f"('{ids['probe'].iloc[row]}', '{ids['reference'].iloc[row]}'). Remove one: a pair counts once."
         )
 
 
 def _typed(text: pd.DataFrame) -> pd.DataFrame:
+    """Columns of whole numbers or of numbers as such; an empty field is a missing value."""
     for column in text.columns.difference([*REQUIRED, *SUBJECTS]):
-        numbers = pd.to_numeric(text[column], errors="coerce")
-        if numbers.notna().eq(text[column].notna()).all():
-            text[column] = numbers
+        given = text[column].where(text[column].ne(""), None)
+        numbers = pd.to_numeric(given, errors="coerce")
+        exact = column != "fold" or numbers.dtype.kind in "iu"  # folds that round to one number must not become one
+        is_number = bool((numbers.notna() == given.notna()).all()) and exact
+        text[column] = numbers if is_number else given
     return text
 
 
@@ -113,7 +166,7 @@ def identities(
         row = int(np.argmax(same != genuine))
         kind = "genuine" if genuine[row] else "impostor"
         told = wrong.format(kind, table["probe"].iloc[row], table["reference"].iloc[row])
-        raise ProtocolError(f"'{path}' line {row + 2} {told}. Correct is_genuine, or who is on the images.")
+        raise ProtocolError(f"'{path}' line {table.index[row]} {told}. Correct is_genuine, or who is on the images.")
     return labels, names
 
 
@@ -121,7 +174,6 @@ def _declared(
     path: Path, table: pd.DataFrame, sides: list[NDArray[np.int64]], n_images: int
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     both = pd.concat([table[column] for column in SUBJECTS], ignore_index=True)
-    _check_lines(path, both.iloc[: len(table)].notna() & table[SUBJECTS[1]].notna(), "has no identity")
     names, index = np.unique(both.to_numpy(str), return_inverse=True)
     images = np.concatenate(sides)
     labels = np.empty(n_images, np.int64)
@@ -130,7 +182,8 @@ def _declared(
     if wrong.any():
         row = int(np.argmax(wrong))
         told = f"'{names[index[row]]}', and an earlier line says '{names[labels[images[row]]]}'"
-        raise ProtocolError(f"'{path}' line {row % len(table) + 2} gives an image the identity {told}.")
+        line = table.index[row % len(table)]
+        raise ProtocolError(f"'{path}' line {line} gives an image the identity {told}.")
     return labels, tuple(str(name) for name in names)
 
 
@@ -173,6 +226,6 @@ def check_folds(table: pd.DataFrame, path: Path) -> None:
         if rows["is_genuine"].nunique() < 2:
             kind = "genuine" if rows["is_genuine"].iloc[0] else "impostor"
             raise ProtocolError(
-                f"'{path}': fold '{fold}', from line {int(rows.index[0]) + 2} on, holds {kind} pairs only. Every fold "
+                f"'{path}': fold '{fold}', from line {int(rows.index[0])} on, holds {kind} pairs only. Every fold "
                 "needs both classes; leave the column fold out to have pairs dealt."
             )

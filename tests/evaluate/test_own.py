@@ -109,7 +109,13 @@ def changed(row: int, **values: object) -> list[dict[str, object]]:
         ([{**r, "fold": r["is_genuine"]} for r in rows()], (), r"fold '1', from line 2 on, holds genuine pairs only"),
         (rows()[:6], ("fold",), r"holds 6 genuine and 0 impostor pairs"),
         (rows()[:7], ("fold",), r"holds 6 genuine and 1 impostor pairs"),
-        ([], (), r"holds no pairs|no CSV file"),
+        ([], (), r"is empty; expected"),
+        (changed(2, probe="./p2/../p2/1.png"), (), r"line 4 compares an image with itself \('p2/1.png'\)"),
+        ([*rows(), {**rows()[4], "probe": "./p4//0.png"}], (), r"line 14 repeats the pair of line 6"),
+        (changed(2, probe=f"{'x' * 300}.png"), (), r"line 4 names image 'x+.png', and there is no file"),
+        ([{**r, "probe_identity": "a"} for r in rows()], (), r"has the column probe_identity and lacks reference_id"),
+        ([{**r, "probe_id": "a"} for r in rows()], (), r"line 1 names the column probe twice"),
+        ([{**r, "": "a"} for r in rows()], (), r"line 1 has a column without a name"),
     ],
 )
 def test_a_wrong_line_is_named(
@@ -118,6 +124,54 @@ def test_a_wrong_line_is_named(
     name = write(tmp_path, content, drop)
     with pytest.raises(ProtocolError, match=message):
         protocol.load(name)
+
+
+HEADER = "probe,reference,is_genuine"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (f"{HEADER}\n\n\np0/0.png,p0/1.png,2\n", r"line 4 has an is_genuine other than 1 or 0 \('2'\)"),
+        (f'{HEADER},note\np0/0.png,p0/1.png,1,"a\nb"\np0/0.png,p0/9.png,1,\n', r"line 4 names image 'p0/9.png'"),
+        (f"{HEADER}\np0/0.png,p0/1.png,1,\n", r"line 2 has 4 fields, and line 1 names 3 columns"),
+        (f"{HEADER}\n7,p0/0.png,p0/1.png,1\n", r"line 2 has 4 fields, and line 1 names 3 columns"),
+        (f"{HEADER}\np0/0.png,p0/1.png\n", r"line 2 has 2 fields, and line 1 names 3 columns"),
+        (f'{HEADER}\n"p0/0.png,p0/1.png,1\n', r"line 2 is no CSV"),
+        (f"{HEADER}\n", r"holds no pairs; expected"),
+    ],
+)
+def test_lines_are_counted_as_an_editor_does_and_are_as_long_as_the_header(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    name = write(tmp_path)
+    (tmp_path / "pairs.csv").write_text(content)
+    with pytest.raises(ProtocolError, match=message):
+        protocol.load(name)
+
+
+@pytest.mark.parametrize("start, end", [("\ufeff", "\n"), ("", "\r\n"), ("", "\r"), ("\n", "\n\n")])
+def test_line_ends_byte_order_marks_and_blank_lines_do_not_matter(tmp_path: Path, start: str, end: str) -> None:
+    name = write(tmp_path)
+    expected = protocol.load(name)
+    text = (tmp_path / "pairs.csv").read_text()
+    (tmp_path / "pairs.csv").write_bytes((start + text.replace("\n", end)).encode())
+    found = protocol.load(name)
+    assert isinstance(found, protocol.Protocol) and isinstance(expected, protocol.Protocol)
+    assert found.pairs.equals(expected.pairs)
+
+
+def test_another_encoding_is_one_error(tmp_path: Path) -> None:
+    name = write(tmp_path)
+    (tmp_path / "pairs.csv").write_bytes((tmp_path / "pairs.csv").read_text().encode("utf-16"))
+    with pytest.raises(ProtocolError, match=r"is not UTF-8 text \(byte 0\); save it as CSV in UTF-8"):
+        protocol.load(name)
+
+
+def test_folds_that_one_float_would_stand_for_stay_two(tmp_path: Path) -> None:
+    found = protocol.load(write(tmp_path, [{**r, "fold": str(10**22 + k % 2)} for k, r in enumerate(rows())]))
+    assert isinstance(found, protocol.Protocol)
+    assert found.card.n_folds == 2
 
 
 def test_a_contradiction_is_named_with_its_line(tmp_path: Path) -> None:
