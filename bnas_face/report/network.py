@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -23,7 +23,7 @@ MACS = (
     "1-bit convolution multiply nothing: with 1-bit activations they are XNOR and popcount, with float activations "
     "additions and subtractions. They are counts, not time."
 )
-_HOW = {1: "XNOR and popcount", 32: "additions and subtractions"}
+_HOW: dict[int | None, str] = {1: "XNOR and popcount", 32: "additions and subtractions"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ _QUANTITIES = (
     _Quantity(
         "loss",
         "Training loss",
-        "loss, over epochs",
+        "over epochs",
         lambda training: training.loss,
         lambda value: f"{value:.4g}".replace("-", "−"),
         lambda value: f"loss {value:.4g}".replace("-", "−"),
@@ -112,7 +112,7 @@ _QUANTITIES = (
     _Quantity(
         "development",
         "Development accuracy",
-        "accuracy % on held-out pairs of the training data, over epochs",
+        "%, on held-out data, over epochs",
         lambda training: training.development_accuracy,
         lambda value: f"{100 * value:.4g}",
         lambda value: f"development accuracy {100 * value:.1f} %",
@@ -145,7 +145,9 @@ def _roots(result: Result) -> dict[str, str]:
 
 
 def _family(models: Sequence[Model], places: list[int], marks: Sequence[Mark]) -> Family:
-    drawn = [_chart(quantity, models, places, marks) for quantity in _QUANTITIES]
+    logs = [training for place in places if (training := models[place].history)]
+    x = _scale([at for log in logs for at, _ in _moments(log)], 0.02, 0.5)
+    drawn = [_chart(quantity, x, models, places, marks) for quantity in _QUANTITIES]
     charts = tuple(chart for chart in drawn if chart is not None)
     with_curve = {line.model for chart in charts for line in chart.lines}
     return Family(
@@ -158,20 +160,29 @@ def _family(models: Sequence[Model], places: list[int], marks: Sequence[Mark]) -
 
 
 def _tables(models: Sequence[Model], places: Sequence[int]) -> tuple[Table, ...]:
-    found: dict[tuple[tuple[Layer, ...], str], list[int]] = {}
+    found: dict[tuple[Layer, ...], list[int]] = {}
     for place in places:
         if models[place].layers:
-            found.setdefault((models[place].layers, _how(models[place])), []).append(place)
+            found.setdefault(models[place].layers, []).append(place)
     return tuple(
-        Table(models=tuple(own), rows=rows, total=(sums := layers.total(rows)), how=how, note=_note(models, own, sums))
-        for (rows, how), own in found.items()
+        Table(
+            models=tuple(own),
+            rows=rows,
+            total=(sums := layers.total(rows)),
+            how=_how([models[place] for place in own]),
+            note=_note(models, own, sums),
+        )
+        for rows, own in found.items()
     )
 
 
-def _how(model: Model) -> str:
-    """What a 1-bit convolution does instead of multiplying; empty where the model has none."""
-    has = any(layer.kind == ONE_BIT for layer in model.layers)
-    return _HOW.get(model.activation_bits or 0, "") if has else ""
+def _how(models: Sequence[Model]) -> str:
+    """What a 1-bit convolution does instead of multiplying; empty where there is none, or the bits are unknown."""
+    if not any(layer.kind == ONE_BIT for layer in models[0].layers):
+        return ""
+    bits = dict.fromkeys(model.activation_bits for model in models)
+    told = [(n, _HOW[n]) for n in bits if n in _HOW]
+    return told[0][1] if len(bits) == len(told) == 1 else "; ".join(f"W1A{n}: {what}" for n, what in told)
 
 
 def _note(models: Sequence[Model], places: Sequence[int], sums: Layer) -> str:
@@ -188,11 +199,12 @@ def share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f}" if whole else numbers.MISSING
 
 
-def _chart(quantity: _Quantity, models: Sequence[Model], places: Sequence[int], marks: Sequence[Mark]) -> Chart | None:
+def _chart(
+    quantity: _Quantity, x: figures.Scale | None, models: Sequence[Model], places: Sequence[int], marks: Sequence[Mark]
+) -> Chart | None:
     """The curves of all models on one pair of axes, or None where there is nothing (or nothing finite) to draw."""
     known = {place: _points(training, quantity) for place in places if (training := models[place].history)}
     points = {place: found for place, found in known.items() if found}
-    x = _scale([at for found in points.values() for at, _, _ in found], 0.02, 0.5)
     y = _scale([value for found in points.values() for _, value, _ in found], 0.07, 0.01)
     if x is None or y is None:
         return None
@@ -209,17 +221,18 @@ def _chart(quantity: _Quantity, models: Sequence[Model], places: Sequence[int], 
 
 
 def _points(training: Training, quantity: _Quantity) -> list[tuple[float, float, str]]:
-    """(position, value, when) of every measured row; rows of one epoch are spread over it, the last at its end."""
-    values = iter(quantity.values(training))
-    found = []
+    """(position, value, when) of the measured rows, thinned where there are too many."""
+    rows = zip(_moments(training), quantity.values(training), strict=True)
+    found = [(at, value, when) for (at, when), value in rows if value is not None]
+    return found if len(found) <= _MOST_POINTS else [*found[:: len(found) // (_MOST_POINTS // 2)], found[-1]]
+
+
+def _moments(training: Training) -> Iterator[tuple[float, str]]:
+    """(position, when) of every row; rows of one epoch are spread over it, the last at its end."""
     for epoch, rows in groupby(training.epoch):
         n_rows = len(list(rows))
         for row in range(1, n_rows + 1):
-            when = f"epoch {epoch:g}" + (f", row {row} of {n_rows}" if n_rows > 1 else "")
-            value = next(values)
-            if value is not None:
-                found.append((epoch - 1 + row / n_rows, value, when))
-    return found if len(found) <= _MOST_POINTS else [*found[:: len(found) // (_MOST_POINTS // 2)], found[-1]]
+            yield epoch - 1 + row / n_rows, f"epoch {epoch:g}" + (f", row {row} of {n_rows}" if n_rows > 1 else "")
 
 
 def _scale(values: Sequence[float], margin: float, least: float) -> figures.Scale | None:

@@ -105,7 +105,7 @@ def history(start: float, n_epochs: int = 15) -> dict[str, Any]:
     return {
         "epoch": [float(epoch) for epoch in epochs],
         "loss": [round(start / epoch**0.7, 4) for epoch in epochs],
-        "development_accuracy": [0.9 - 0.3 / epoch if epoch % 5 == 0 else None for epoch in epochs],
+        "development_accuracy": [0.93 - start / 1000 - 0.3 / epoch if epoch % 5 == 0 else None for epoch in epochs],
     }
 
 

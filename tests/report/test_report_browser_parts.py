@@ -194,7 +194,7 @@ def test_training_curves_are_read_by_keys_and_hidden_by_their_own_legend(browser
     assert tip.text.split("\n") == ["lfw-float", "epoch 15", "loss 4.507"]
     loss.send_keys("\ue015")  # arrow down
     assert tip.text.split("\n")[:2] == ["lfw-xnor", "epoch 15"]
-    assert "lfw-xnor-w1a1 (W1A1): from development accuracy 84.0 % in epoch 5" in development.get_attribute(
+    assert "lfw-xnor-w1a1 (W1A1): from development accuracy 83.6 % in epoch 5" in development.get_attribute(
         "aria-label"
     )
     assert len(select(browser, "#network [data-toggle]")) == 3, "a model without curves has no box"

@@ -70,8 +70,8 @@ def test_models_that_name_each_other_as_twin_end_in_one_family(full: Content, sa
 
 def test_the_cost_table_reads_back_as_result_json_and_adds_up(full: Content, save_report: Save) -> None:
     bodies = re.findall(r"<tbody>.*?</tbody>", _section(save_report(full)), flags=re.S)
-    assert len(bodies) == 3
-    for body, model in zip(bodies, full["models"][:3], strict=True):
+    assert len(bodies) == 2
+    for body, model in zip(bodies, full["models"][:2], strict=True):
         assert f">{model['id']}<" in body.replace("<wbr>", "")
         rows = re.findall(r"<tr(?! class=\"group).*?</tr>", body, flags=re.S)
         assert len(rows) == len(model["layers"]) + 1
@@ -86,23 +86,24 @@ def test_the_cost_table_reads_back_as_result_json_and_adds_up(full: Content, sav
 
 def test_shares_are_percentages_of_the_total(full: Content, save_report: Save) -> None:
     text = _text(_section(save_report(full)))
-    assert "1-bit convolution additions and subtractions 16 1,990,000 94.7 248,750 35.2 25,000,000 77.7" in text
+    assert "W1A1: XNOR and popcount 16 1,990,000 94.7 248,750 35.2 25,000,000 77.7" in text
     assert network.share(1, 0) == "–"
 
 
 def test_one_bit_convolutions_say_what_stands_for_a_multiplication(full: Content, save_report: Save) -> None:
-    folder = save_report(full)
-    assert [table.how for table in _families(folder)[0].tables] == [
-        "",
-        "additions and subtractions",
-        "XNOR and popcount",
-    ]
-    assert "not measured" in _section(folder) and "multiply nothing" in _section(folder)
+    section = _section(save_report(full))
+    assert "not measured" in section and "multiply nothing" in section
+    expected = {32: "additions and subtractions", 1: "XNOR and popcount", 8: "", None: ""}
+    full["models"][1]["layers"][0]["n_layers"] = 15
+    for bits, how in expected.items():
+        full["models"][1]["activation_bits"] = bits
+        assert _families(save_report(full))[0].tables[1].how == how
 
 
 def test_models_of_equal_cost_share_a_table(full: Content, save_report: Save) -> None:
-    full["models"][2]["activation_bits"] = 32
-    assert [table.models for table in _families(save_report(full))[0].tables] == [(0,), (1, 2)]
+    tables = _families(save_report(full))[0].tables
+    assert [table.models for table in tables] == [(0,), (1, 2)]
+    assert [table.how for table in tables] == ["", "W1A32: additions and subtractions; W1A1: XNOR and popcount"]
 
 
 def test_parameters_that_do_not_add_up_are_said(full: Content, save_report: Save) -> None:
@@ -146,6 +147,7 @@ def test_only_measured_development_accuracies_are_points(full: Content, save_rep
         "epoch 5\ndevelopment accuracy 84.0 %", "epoch 10\ndevelopment accuracy 87.0 %",
         "epoch 15\ndevelopment accuracy 88.0 %",
     )  # fmt: skip
+    assert loss.x_ticks == development.x_ticks
     assert all(line.path.count("L") == len(line.tips) - 1 for line in (*loss.lines, *development.lines))
 
 
@@ -241,10 +243,15 @@ def test_costs_and_unseen_people_stand_in_the_tables_of_a_paper(full: Content, s
     result = results.load(save_report(full))
     marks = figures.marks(result.models)
     markdown, latex = tables.markdown(result, marks), tables.latex(result, marks)
-    assert "| lfw-xnor | W1A32 | 1-bit convolution | 16 | 1,990,000 | 248,750 | 25,000,000 |" in markdown
-    assert "| lfw-xnor | W1A32 | total | 53 | 2,101,440 | 706,510 | 32,183,280 |" in markdown
+    assert (
+        "| lfw-xnor, lfw-xnor-w1a1 | W1A32, W1A1 | 1-bit convolution | 16 | 1,990,000 | 248,750 | 25,000,000 |"
+        in markdown
+    )
+    assert "| lfw-xnor, lfw-xnor-w1a1 | W1A32, W1A1 | total | 53 | 2,101,440 | 706,510 | 32,183,280 |" in markdown
     assert network.PACKED in markdown
-    assert r"lfw-xnor & W1A32 & 1-bit convolution & 16 & 1,990,000 & 248,750 & 25,000,000 \\" in latex
+    assert (
+        r"lfw-xnor, lfw-xnor-w1a1 & W1A32, W1A1 & 1-bit convolution & 16 & 1,990,000 & 248,750 & 25,000,000 \\" in latex
+    )
     lines = markdown.split("\n\n")[0].splitlines()
     place = lines[0].split(" | ").index("Unseen %")
     unseen = full["results"][0]["without_overlap"]["accuracy"]["value"]

@@ -40,6 +40,8 @@ def test_every_protocol_has_its_figures(content: dict[str, Any], save_report: Sa
         *(f"scores_{name}_{number}" for name in ("cfp_ff", "cfp_fp") for number in (1, 2, 3)),
         *(f"slices_{name}_{column}" for name in ("cfp_ff", "cfp_fp") for column in ("yaw", "age_gap")),
         "cmc_tinyface",
+        "loss_1",
+        "development_1",
     }
     for name in found:
         texts = _texts(folder / "figures" / f"{name}.svg")
