@@ -80,7 +80,10 @@ def by_slice(
 
 
 def _columns(protocol: Protocol) -> dict[str, NDArray[Any]]:
-    """Every metadata column, and ``X_difference`` = |probe_X − reference_X| of two columns of numbers: the age gap."""
+    """Every metadata column, and ``X_difference`` = |probe_X − reference_X| of two columns of numbers: the age gap.
+
+    A column of that name that the protocol has itself stays as it is.
+    """
     found = {column: protocol.pairs[column].to_numpy() for column in protocol.metadata_columns}
     for column, values in list(found.items()):
         other = found.get(column.replace("reference_", "probe_", 1))
@@ -89,7 +92,8 @@ def _columns(protocol: Protocol) -> dict[str, NDArray[Any]]:
             and other is not None
             and {values.dtype.kind, other.dtype.kind} <= set("iuf")
         ):
-            found[f"{column.removeprefix('reference_')}_difference"] = np.abs(other - values)
+            difference = np.abs(other.astype(np.float64) - values.astype(np.float64))  # unsigned numbers would wrap
+            found.setdefault(f"{column.removeprefix('reference_')}_difference", difference)
     return found
 
 
@@ -139,18 +143,36 @@ def transfer(first: Measured, twin: Measured) -> dict[str, Any] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Development:
-    """A threshold fitted on all compared pairs of another protocol, once per model."""
+    """A threshold fitted on all compared pairs of another protocol, once per model.
+
+    `n_tested` tells how many pairs of that protocol were left out of it because they are tested.
+    """
 
     protocol: str
     threshold: float
     n_pairs: int
+    n_tested: int = 0
+
+    @property
+    def method(self) -> str:
+        """How the threshold was made."""
+        fitted = f"fitted on all {self.n_pairs:,} compared pairs of {self.protocol}"
+        return fitted + (f" that are not tested here ({self.n_tested:,} are)" if self.n_tested else "")
 
 
 def fit_threshold(protocol: Protocol, scores: NDArray[np.float64], convention: Convention) -> Development:
     """Fit one threshold on the pairs of a development protocol; `scores` has shape (n_pairs,), NaN: not compared."""
     completed = ~np.isnan(scores)
-    threshold = convention.rule.fit(scores[completed], protocol.is_genuine[completed])
-    return Development(protocol=protocol.card.name, threshold=threshold, n_pairs=int(completed.sum()))
+    try:
+        threshold = convention.rule.fit(scores[completed], protocol.is_genuine[completed])
+    except MetricError as error:
+        raise MetricError(f"No threshold can be fitted on protocol '{protocol.card.name}': {error}") from None
+    return Development(
+        protocol=protocol.card.name,
+        threshold=threshold,
+        n_pairs=int(completed.sum()),
+        n_tested=protocol.card.n_pairs - len(scores),
+    )
 
 
 def at_development_threshold(
@@ -174,7 +196,7 @@ def at_development_threshold(
     return {
         "protocol": development.protocol,
         "threshold": development.threshold,
-        "threshold_method": f"fitted on all {development.n_pairs:,} compared pairs of {development.protocol}",
+        "threshold_method": development.method,
         "accuracy": {"value": right / len(tested), "ci_low": low, "ci_high": high, "ci_method": entries.WILSON},
         **entries.rates(slices.rates_of(match[completed], genuine[completed])),
     }

@@ -10,7 +10,7 @@ from typing import Any
 from bnas_face import files
 from bnas_face.config import RUNS
 from bnas_face.errors import BnasFaceError, ConfigError, DatasetError
-from bnas_face.evaluate import audit, conventions, kinds, protocol, twins
+from bnas_face.evaluate import audit, conventions, kinds, protocol, twins, untested
 from bnas_face.evaluate.embed import Embedder, open_embedder
 from bnas_face.evaluate.kinds._base import AnyProtocol
 from bnas_face.evaluate.protocol import Protocol
@@ -33,7 +33,7 @@ class Plan:
         On what each model is evaluated.
     convention : Convention
     development : Protocol or None
-        Where a threshold per model is fitted besides.
+        Where a threshold per model is fitted besides, without the pairs that are tested.
     same_people : tuple of (str, str)
         Two names of one person each.
     notes : list of str
@@ -63,7 +63,7 @@ def prepare(
     """Open models and protocols and match them; parameters and errors as in `evaluate.evaluate`, nothing is written."""
     chosen = conventions.get(convention)
     opened: list[AnyProtocol] = [protocol.load(name) for name in _distinct(protocols, "protocol")]
-    development = _opened_development(threshold_from, protocols)
+    development = _opened_development(threshold_from, protocols, opened)
     embedders = [open_embedder(spec, **onnx) for spec in _distinct(models, "model", place)]
     entries = _with_unique_ids([dict(embedder.info) for embedder in embedders])
     twin_of, notes = twins.find(entries, twin)
@@ -84,7 +84,7 @@ def prepare(
     )
 
 
-def _opened_development(name: str | None, tested: Sequence[str]) -> Protocol | None:
+def _opened_development(name: str | None, tested: Sequence[str], opened: Sequence[AnyProtocol]) -> Protocol | None:
     if name is None:
         return None
     if name in tested:
@@ -95,7 +95,7 @@ def _opened_development(name: str | None, tested: Sequence[str]) -> Protocol | N
     found = protocol.load(name)
     if not isinstance(found, Protocol):
         raise ConfigError(f"--threshold-from names '{name}', which compares no pairs; expected one that does: lfw_dev.")
-    return found
+    return untested.without_tested(found, [one for one in opened if isinstance(one, Protocol)])
 
 
 def models_or_runs(models: Sequence[str], protocols: Sequence[str], convention: str) -> list[str]:

@@ -64,6 +64,16 @@ def test_two_columns_of_numbers_give_their_difference() -> None:
     assert columns["age_difference"]["groups"][0]["label"].startswith("1 to under ")
 
 
+def test_a_difference_that_the_protocol_tells_itself_stays_and_large_numbers_do_not_wrap() -> None:
+    ages = np.full(160, 2**64 - 1, np.uint64)
+    of = protocol(reference_age=ages, probe_age=ages - np.uint64(2**12), age_difference="told")
+    columns = {entry["column"]: entry for entry in measured(of, scores_of(of)).entry["slices"]}
+    assert [group["label"] for group in columns["age_difference"]["groups"]] == ["told"]
+    of = protocol(reference_age=ages, probe_age=ages - np.uint64(2**12))
+    columns = {entry["column"]: entry for entry in measured(of, scores_of(of)).entry["slices"]}
+    assert [group["label"] for group in columns["age_difference"]["groups"]] == ["4096"]
+
+
 def test_the_twins_threshold_is_applied_unchanged() -> None:
     of = protocol()
     first, twin = measured(of, scores_of(of, seed=1) - 0.3), measured(of, scores_of(of))

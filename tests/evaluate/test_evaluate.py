@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -392,8 +393,13 @@ def test_comparing_a_model_with_itself_is_an_error(world: World) -> None:
         evaluate.compare("runs/fine", "runs/fine/", ["small"])
 
 
+def elsewhere(of: Any) -> Any:
+    """The same protocol on images of other content."""
+    return replace(of, images=replace(of.images, content_hash="elsewhere"))
+
+
 def test_a_threshold_from_another_protocol_decides_too(world: World) -> None:
-    world.protocols["own_dev"] = small_protocol.protocol(name="own_dev")
+    world.protocols["own_dev"] = elsewhere(small_protocol.protocol(name="own_dev"))
     [entry] = run("fine", threshold_from="own_dev")["results"]
     found = entry["development"]
     table = pd.read_csv("out/pairs.csv")
@@ -407,3 +413,27 @@ def test_a_threshold_from_another_protocol_decides_too(world: World) -> None:
 def test_a_threshold_from_the_tested_protocol_is_refused(world: World) -> None:
     with pytest.raises(ConfigError, match="--threshold-from names 'small', which is tested here too"):
         run("fine", threshold_from="small")
+
+
+def test_pairs_that_are_tested_do_not_fit_the_threshold_they_are_tested_at(world: World) -> None:
+    """Lists overlap under other names: LFW's views, one group of RFW and all four, two spellings of one path."""
+    whole = small_protocol.protocol(name="own_dev")
+    half = np.arange(160) % 4 < 2
+    tested = replace(
+        whole, card=small_protocol.card(n_pairs=80, n_genuine=40, n_impostor=40), pairs=whole.pairs[half],
+        reference=whole.probe[half], probe=whole.reference[half],
+    )  # fmt: skip
+    world.protocols |= {"own_dev": whole, "small": tested}
+    [entry] = run("fine", threshold_from="own_dev")["results"]
+    found = entry["development"]
+    assert found["threshold_method"] == "fitted on all 80 compared pairs of own_dev that are not tested here (80 are)"
+    world.protocols["rest"] = replace(
+        elsewhere(whole), pairs=whole.pairs[~half], reference=whole.reference[~half], probe=whole.probe[~half]
+    )
+    assert found["threshold"] == run("fine", threshold_from="rest")["results"][0]["development"]["threshold"]
+
+
+def test_a_development_protocol_that_is_tested_as_a_whole_under_another_name_is_refused(world: World) -> None:
+    world.protocols["again"] = small_protocol.protocol(name="again")
+    with pytest.raises(ConfigError, match="names 'again', and 160 of its 160 pairs are tested here too"):
+        run("fine", threshold_from="again")
