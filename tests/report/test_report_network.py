@@ -132,6 +132,15 @@ def test_the_part_that_a_model_lacks_is_named(full: Content, save_report: Save) 
     assert "No cost by kind of layer in result.json for lfw-xnor." in section
 
 
+def test_a_model_without_both_parts_is_named_below_the_others(full: Content, save_report: Save) -> None:
+    section = _section(save_report(full))
+    assert (
+        "Neither training curves nor cost by kind of layer in result.json for onnx:vface_mobilefacenet.onnx." in section
+    )
+    full["models"], full["results"] = full["models"][:3], [r for r in full["results"] if not r["model"].startswith("o")]
+    assert "Neither" not in _section(save_report(full))
+
+
 def test_without_any_curve_there_is_no_figure_and_no_legend(full: Content, save_report: Save) -> None:
     for model in full["models"]:
         model["history"] = {"epoch": [1.0], "loss": [None], "development_accuracy": [None]}
