@@ -18,10 +18,11 @@ import pandas as pd
 from bnas_face.errors import BnasFaceError, BrokenImageError
 from bnas_face.evaluate import kinds
 from bnas_face.evaluate.kinds._base import AnyMeasured
-from bnas_face.files import atomic_path, write_bytes, write_json
+from bnas_face.files import atomic_path, sha256_text, write_bytes, write_json
 
 JPEG_QUALITY = 90
-THUMBNAIL = re.compile(r"[a-z0-9_]+-\d{6}\.jpg")
+THUMBNAIL = re.compile(r"[a-z0-9_]+-\d{6,}\.jpg")
+SLUG_LENGTH = 40
 
 
 def write(out: Path, result: dict[str, Any], measured: Sequence[AnyMeasured], *, images: bool) -> None:
@@ -123,8 +124,12 @@ class Thumbnails:
 
 
 def slug(name: str) -> str:
-    """A protocol's name as part of a file name: lower-case letters, digits and ``_``."""
-    return re.sub(r"[^a-z0-9_]+", "_", name.lower()).strip("_") or "protocol"
+    """A protocol's name as part of a file name: lower-case letters, digits and ``_``, at most `SLUG_LENGTH` + 9.
+
+    A name that had to be changed ends with a part of its SHA-256: ``csv:a-b.csv`` and ``csv:a_b.csv`` are two.
+    """
+    plain = re.sub(r"[^a-z0-9_]+", "_", name.lower())[:SLUG_LENGTH].strip("_") or "protocol"
+    return plain if plain == name else f"{plain}_{sha256_text(name)[:8]}"
 
 
 def _to_csv(target: Path, table: pd.DataFrame) -> None:

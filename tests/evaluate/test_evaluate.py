@@ -398,6 +398,23 @@ def elsewhere(of: Any) -> Any:
     return replace(of, images=replace(of.images, content_hash="elsewhere"))
 
 
+def test_images_of_two_protocols_never_share_a_file_and_names_are_short() -> None:
+    names = [
+        "csv:a-b.csv",
+        "csv:a_b.csv",
+        "csv:A-B.csv",
+        "csv:人.csv",
+        "csv:脸.csv",
+        f"csv:{'x' * 300}.csv",
+        "lfw",
+        "csv_a_b",
+    ]
+    slugs = [output.slug(name) for name in names]
+    assert len(set(slugs)) == len(names)
+    assert slugs[6] == "lfw"
+    assert all(output.THUMBNAIL.fullmatch(f"{slug}-1234567.jpg") and len(slug) <= 49 for slug in slugs)
+
+
 def test_a_threshold_from_another_protocol_decides_too(world: World) -> None:
     world.protocols["own_dev"] = elsewhere(small_protocol.protocol(name="own_dev"))
     [entry] = run("fine", threshold_from="own_dev")["results"]
