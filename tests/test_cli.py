@@ -38,7 +38,7 @@ def test_version() -> None:
 def test_a_mistyped_command_suggests_the_right_one() -> None:
     code, out, err = bnasface("evl")
     assert (code, out) == (2, "")
-    assert "No such command 'evl'. Did you mean 'eval'? Known: align, compare, data, demo, eval, ls, report," in err
+    assert "No such command 'evl'. Did you mean 'eval'? Known: align, compare, data, demo, doctor, eval, ls," in err
     assert "Traceback" not in err
 
 

@@ -24,6 +24,7 @@ RULES = {
     "bnas_face.cli.data": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.align": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.report": (HEAVY, (*STAGES, "data", "models", "metrics")),
+    "bnas_face.cli.doctor": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.demo": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.metrics.rates": (("torch", "pandas", "sklearn", "cv2"), (*STAGES, "data", "models", "cli")),
     "bnas_face.metrics.uncertainty": (("torch", "pandas", "sklearn", "cv2"), (*STAGES, "data", "models", "cli")),
