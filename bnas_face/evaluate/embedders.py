@@ -264,10 +264,17 @@ def _history(log: Path) -> dict[str, list[float | None]] | None:
         with log.open(encoding="utf-8", newline="") as file:
             last = {row["epoch"]: row for row in csv.DictReader(file)}
         rows = list(last.values())
-        keep = rows[:: max(1, -(-len(rows) // MOST_EPOCHS))]
-        return {name: [float(row[name]) if row[name] else None for row in keep] for name in CURVES}
+        every = max(1, -(-len(rows) // MOST_EPOCHS))
+        keep = [row for k, row in enumerate(rows) if k % every == 0 or k == len(rows) - 1 or row[CURVES[2]]]
+        return {name: [_finite(row[name]) for row in keep] for name in CURVES}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"'{log}' is no training log ({error}). Restore it, or delete it.") from None
+
+
+def _finite(text: str) -> float | None:
+    """A number of a log; None where it was not measured, or is no number any more."""
+    value = float(text) if text else np.nan
+    return value if np.isfinite(value) else None
 
 
 def _genotype(folder: Path, config: ModelConfig) -> dict[str, Any] | None:

@@ -66,3 +66,14 @@ def test_a_damaged_training_log_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "log.csv").write_text(text)
     with pytest.raises(CheckpointError, match=r"log\.csv' is no training log"):
         embedders._history(tmp_path / "log.csv")
+
+
+def test_long_training_curves_keep_their_last_epoch_and_every_accuracy(tmp_path: Path) -> None:
+    rows = [f"{k},{'nan' if k == 7 else 1},{0.5 if k == 500 else ''}" for k in range(1, 1001)]
+    (tmp_path / "log.csv").write_text("epoch,loss,development_accuracy\n" + "\n".join(rows) + "\n")
+    found = embedders._history(tmp_path / "log.csv")
+    assert found is not None
+    assert found["epoch"][-1] == 1000 and 500 in found["epoch"]
+    assert len(found["epoch"]) <= embedders.MOST_EPOCHS + 2
+    (tmp_path / "log.csv").write_text("epoch,loss,development_accuracy\n1,nan,\n")
+    assert embedders._history(tmp_path / "log.csv") == {"epoch": [1], "loss": [None], "development_accuracy": [None]}
