@@ -28,7 +28,7 @@ _OPTIONS = (
     ),
     click.option("--onnx-std", callback=_triple, metavar="R,G,B", help="Standard deviation per colour of ONNX models."),
     click.option("--onnx-colour-order", type=click.Choice(["RGB", "BGR"]), help="Colour order of ONNX models."),
-    click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap."),
+    click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the bootstrap."),
     click.option(
         "--batch-size", default=64, show_default=True, type=click.IntRange(1), help="Images embedded at once."
     ),

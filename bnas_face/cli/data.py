@@ -112,7 +112,7 @@ def where(dataset: str) -> None:
 @command.command()
 @click.argument("dataset")
 @click.option("--out", type=_PATH, help="PNG to write; default DATASET.png in the working directory.")
-@click.option("--seed", default=0, show_default=True, help="Which images are drawn.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Which images are drawn.")
 def show(dataset: str, out: Path | None, seed: int) -> None:
     """Write a contact sheet of DATASET as PNG, to look at."""
     path = out or Path(f"{dataset.partition(':')[0]}.png")

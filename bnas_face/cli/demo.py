@@ -18,7 +18,9 @@ from bnas_face.cli import _results, _show
     show_default=True,
     help="Report folder.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of search, training and the bootstrap.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of search, training and the bootstrap."
+)
 @click.option("--fresh", is_flag=True, help="Search and train again even where that is done.")
 def command(out: Path, seed: int, fresh: bool) -> None:
     """Search the cells of a small network on rendered people, train it with 1 bit and in full precision, test both on

@@ -53,12 +53,15 @@ class Duplicate:
     first, second : int
         Positions, first < second.
     correlation : float
-        Of their grey pixels at 64×64; exactly 1 for equal pixels.
+        Of their grey pixels at 64×64; 1 for equal pixels, and for those that are all brighter by one step.
+    is_copy : bool
+        Whether their pixels are equal.
     """
 
     first: int
     second: int
     correlation: float
+    is_copy: bool
 
 
 def prints(images: FaceImages, progress: Progress | None = None) -> Prints:
@@ -136,7 +139,7 @@ def find(sets: Sequence[FaceImages], found: Sequence[Prints]) -> list[Duplicate]
     usable[list(copies)] = False  # a copy is as near to others as the first of its kind
     reader = _Reader(sets)
     near = (
-        Duplicate(first=first, second=second, correlation=reader.correlation(first, second))
+        Duplicate(first=first, second=second, correlation=reader.correlation(first, second), is_copy=False)
         for first, second in sorted(set(_candidates(hashes, np.flatnonzero(usable))))
     )
     kept = [duplicate for duplicate in near if duplicate.correlation >= LEAST_CORRELATION]
@@ -148,7 +151,7 @@ def _equal(digests: Sequence[bytes]) -> list[Duplicate]:
     found = []
     for position, digest in enumerate(digests):
         if digest and first_of.setdefault(digest, position) != position:
-            found.append(Duplicate(first=first_of[digest], second=position, correlation=1.0))
+            found.append(Duplicate(first=first_of[digest], second=position, correlation=1.0, is_copy=True))
     return found
 
 

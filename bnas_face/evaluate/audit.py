@@ -10,9 +10,9 @@ import pandas as pd
 
 from bnas_face.data import datasets, duplicates, overlap
 from bnas_face.data.images import FaceImages
-from bnas_face.errors import DatasetError, FormatError
+from bnas_face.errors import ConfigError, FormatError
 from bnas_face.evaluate import similar_people
-from bnas_face.evaluate.embed import embed_images, open_embedder
+from bnas_face.evaluate.embed import Embedder, embed_images, open_embedder
 from bnas_face.files import atomic_path
 
 COLUMNS = ("finding", "first_set", "first", "second_set", "second", "value")
@@ -53,17 +53,24 @@ def audit(
     Raises
     ------
     UnknownNameError, DatasetError, CheckpointError
-        If a set or the model cannot be opened.
+        If a set or the model cannot be opened; before any image is read.
+    ConfigError
+        If both sets are the same one, or the model embeds no faces.
     """
-    sets = [datasets.load(spec) for spec in (dataset, against) if spec is not None]
     if model is not None and against is None:
-        raise DatasetError(f"--model {model} compares the people of two sets; name the other one with --against.")
+        raise ConfigError(f"--model {model} compares the people of two sets; name the other one with --against.")
+    sets = [datasets.load(spec) for spec in (dataset, against) if spec is not None]
+    if len({images.content_hash for images in sets}) < len(sets):
+        raise ConfigError(f"'{dataset}' and --against '{against}' are the same set; name another one, or leave it out.")
+    embedder = None if model is None else open_embedder(model)
+    if embedder is not None and embedder.task != "embedding":
+        raise ConfigError(f"--model {model} recognises kinds of objects; name one that embeds faces.")
     facts, rows = _images(sets, progress)
     if against is not None:
         more, found = _names(sets[0], sets[1])
         facts, rows = facts + more, rows + found
-    if model is not None:
-        more, found = _faces(sets[0], sets[1], model, progress)
+    if embedder is not None:
+        more, found = _faces(sets[0], sets[1], embedder, progress)
         facts, rows = facts + more, rows + found
     return Audit(facts=tuple(facts), findings=pd.DataFrame(rows, columns=list(COLUMNS)))
 
@@ -116,9 +123,9 @@ def _images(sets: Sequence[FaceImages], progress: Progress | None) -> tuple[list
         rows += [("broken", images.name, images.image_ids[k], "", why, "") for k, why in found.broken.items()]
     doubles = duplicates.find(sets, prints)
     for double in doubles:
-        kind = "copy" if double.correlation == 1.0 else "near_copy"
+        kind = "copy" if double.is_copy else "near_copy"
         rows.append((kind, *where[double.first], *where[double.second], round(double.correlation, 4)))
-    n_copies = sum(double.correlation == 1.0 for double in doubles)
+    n_copies = sum(double.is_copy for double in doubles)
     across = sum(where[double.first][0] != where[double.second][0] for double in doubles)
     two_names = sum(where[d.first][0] == where[d.second][0] and people[d.first] != people[d.second] for d in doubles)
     facts.append(
@@ -140,8 +147,9 @@ def _names(first: FaceImages, second: FaceImages) -> tuple[list[str], list[Row]]
     return [f"{len(shared):,} people of '{first.name}' have the same normalised name in '{second.name}'."], rows
 
 
-def _faces(first: FaceImages, second: FaceImages, model: str, progress: Progress | None) -> tuple[list[str], list[Row]]:
-    embedder = open_embedder(model)
+def _faces(
+    first: FaceImages, second: FaceImages, embedder: Embedder, progress: Progress | None
+) -> tuple[list[str], list[Row]]:
     embeddings = [
         embed_images(embedder, images, progress=_told(progress, f"Embedding {images.name}"))
         for images in (first, second)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 
 from bnas_face.cli.data import command
 from bnas_face.data.images import FaceImages
-from bnas_face.errors import BnasFaceError, DatasetError, FormatError
+from bnas_face.errors import BnasFaceError, ConfigError, DatasetError, FormatError
 from bnas_face.evaluate import audit, similar_people
 from bnas_face.evaluate.embed import Embeddings
 
@@ -84,14 +85,18 @@ def sets(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     object.__setattr__(second, "identity_names", ("Pérson-AA", *second.identity_names[1:]))
     known = {"one": first, "two": second}
     monkeypatch.setattr(audit.datasets, "load", lambda spec: known[spec])
-    monkeypatch.setattr(audit, "open_embedder", lambda spec: type("E", (), {"info": {"id": "net"}})())
+    monkeypatch.setattr(
+        audit,
+        "open_embedder",
+        lambda spec: type("E", (), {"info": {"id": "net"}, "task": spec.removeprefix("runs/")})(),
+    )
     monkeypatch.setattr(audit, "embed_images", lambda embedder, images, progress=None: a if images is first else b)
     return known
 
 
 def test_the_command_counts_and_writes_every_finding(sets: dict[str, Any]) -> None:
     done = CliRunner().invoke(
-        command, ["audit", "one", "--against", "two", "--model", "runs/net"], catch_exceptions=False
+        command, ["audit", "one", "--against", "two", "--model", "runs/embedding"], catch_exceptions=False
     )
     assert done.exit_code == 0
     assert "1 people of 'set1' have the same normalised name in 'set2'." in done.output
@@ -105,8 +110,35 @@ def test_the_command_counts_and_writes_every_finding(sets: dict[str, Any]) -> No
 
 
 def test_a_model_without_another_set_is_an_error(sets: dict[str, Any]) -> None:
-    with pytest.raises(DatasetError, match="name the other one with --against"):
-        audit.audit("one", model="runs/net")
+    with pytest.raises(ConfigError, match="name the other one with --against"):
+        audit.audit("one", model="runs/embedding")
+
+
+def test_a_set_is_not_compared_with_itself_nor_by_a_network_of_objects(sets: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="'one' and --against 'one' are the same set"):
+        audit.audit("one", "one")
+    with pytest.raises(ConfigError, match="recognises kinds of objects; name one that embeds faces"):
+        audit.audit("one", "two", "runs/classification")
+
+
+def test_a_brighter_image_is_a_near_copy_and_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grey pixels that are all brighter by ten correlate by exactly 1; the pixels are not equal."""
+    image = cv2.resize(np.random.default_rng(0).integers(50, 200, (7, 7, 3), np.uint8), (64, 64))
+    pixels = np.stack([image, image + 10, image])
+    images = FaceImages(
+        name="three",
+        image_ids=("a", "b", "c"),
+        labels=np.zeros(3, np.int64),
+        identity_names=("Ann",),
+        content_hash="",
+        size_px=64,
+        read=lambda at: pixels[at],
+    )
+    monkeypatch.setattr(audit.datasets, "load", lambda spec: images)
+    found = audit.audit("three")
+    assert found.findings["finding"].tolist() == ["near_copy", "copy"]
+    assert found.findings["value"].tolist() == [1.0, 1.0]
+    assert found.facts[1].startswith("1 copies and 1 near copies")
 
 
 def test_numbered_people_cannot_be_found_by_name(sets: dict[str, Any]) -> None:
@@ -123,7 +155,7 @@ def test_nothing_is_half_written(sets: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_audited_people_count_as_people_of_the_training_set(sets: dict[str, Any], tmp_path: Path) -> None:
-    audit.write(audit.audit("one", "two", "runs/net"), tmp_path / "audit.csv")
+    audit.write(audit.audit("one", "two", "runs/embedding"), tmp_path / "audit.csv")
     same = audit.read_same_people(tmp_path / "audit.csv")
     assert len(same) == 6
     assert same[0] == ("Person aa", "Pérson-AA")

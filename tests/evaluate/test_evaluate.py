@@ -353,6 +353,13 @@ def test_onnx_mean_that_is_not_three_numbers_is_a_usage_error(value: str) -> Non
     assert f"'{value}' is not three numbers separated by commas, such as 0.5,0.5,0.5." in done.output
 
 
+@pytest.mark.parametrize("of", [command, compare_command])
+def test_a_negative_seed_is_a_usage_error(of: Any) -> None:
+    done = CliRunner().invoke(of, ["a", "b"] * (of is compare_command) + ["--protocol", "lfw", "--seed", "-1"])
+    assert done.exit_code == 2
+    assert "Invalid value for '--seed': -1 is not in the range x>=0." in done.output
+
+
 def test_onnx_options_reach_the_model(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
 
