@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -67,12 +69,19 @@ def _genuine(labels: NDArray[np.int64], own: NDArray[np.int64], most: int, rng: 
     """Genuine pairs in random order, a round of one pair of everybody before anybody's second."""
     ranked: list[tuple[int, tuple[int, int]]] = []
     for label in np.unique(labels[own]):
-        images = rng.permutation(own[labels[own] == label])
-        pairs = list(itertools.islice(itertools.combinations(images.tolist(), 2), most))
-        ranked += [(place, pairs[at]) for place, at in enumerate(rng.permutation(len(pairs)))]
+        images = own[labels[own] == label]
+        ranked += [(place, (images[i], images[j])) for place, (i, j) in enumerate(_two_of(len(images), most, rng))]
     rng.shuffle(ranked)
     ranked.sort(key=lambda entry: entry[0])
     return np.array([pair for _, pair in ranked], np.int64)
+
+
+def _two_of(n: int, most: int, rng: np.random.Generator) -> Iterator[tuple[int, int]]:
+    """Different pairs i < j < n in random order, at most `most`; every pair is as likely to be among them."""
+    n_pairs = n * (n - 1) // 2
+    for number in rng.choice(n_pairs, min(most, n_pairs), replace=False).tolist():
+        j = (1 + math.isqrt(1 + 8 * number)) // 2  # pair number j(j − 1)/2 + i
+        yield number - j * (j - 1) // 2, j
 
 
 def _n_impostor(labels: NDArray[np.int64]) -> int:

@@ -253,6 +253,20 @@ def test_everybody_gives_a_genuine_pair_before_anybody_gives_a_second() -> None:
     assert people.nunique() == 8
 
 
+def test_people_of_many_images_show_most_of_them_not_one_again_and_again() -> None:
+    _, pairs = drawn([400] * 4, n_folds=2, most=300)
+    genuine = pairs[pairs["is_genuine"]]
+    uses = pd.concat([genuine["reference_id"], genuine["probe_id"]]).value_counts()
+    assert len(genuine) == 600
+    assert uses.max() <= 6  # 1,200 places for 1,600 images
+    assert len(uses) > 700
+
+
+def test_all_pairs_of_a_person_are_drawn_where_all_are_wanted() -> None:
+    found = list(drawn_pairs._two_of(7, 100, np.random.default_rng(0)))
+    assert sorted(found) == [(i, j) for i in range(7) for j in range(i + 1, 7)]
+
+
 def test_too_few_people_are_told() -> None:
     with pytest.raises(ProtocolError, match="'small' has 3 people with two or more images"):
         drawn([2, 2, 2, 1, 1])
