@@ -13,8 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bnas_face.errors import MetricError, TooFewImpostorsError
 from bnas_face.metrics import nearest
-from bnas_face.metrics.checks import BoolArray, FloatArray, IntArray
-from bnas_face.metrics.rates import error_curve
+from bnas_face.metrics.checks import BoolArray, FloatArray, IntArray, scored_pairs
 
 TOLERANCE = 2.0**-20
 """Scores of float32 unit vectors nearer than this (1e-6) are equal: a matrix product rounds equal rows differently."""
@@ -278,20 +277,26 @@ def tpir_at_fpir(rank: ArrayLike, own: ArrayLike, nonmated_best: ArrayLike, fpir
     ----------
     ISO/IEC 19795-1:2021, false positive and true positive identification rate (here of rank 1).
     """
-    places, scores, others = np.asarray(rank, np.int64), np.asarray(own, np.float64), np.asarray(nonmated_best)
-    if places.shape != scores.shape or places.ndim != 1 or others.ndim != 1:
-        raise MetricError(f"Ranks of shape {places.shape} and scores of shape {scores.shape}; both must be (n_mated,).")
+    places, scores = np.asarray(rank, np.int64), np.asarray(own, np.float64)
+    others = np.asarray(nonmated_best, np.float64)
+    if places.shape != scores.shape or places.ndim != 1 or others.ndim != 1 or not len(places):
+        raise MetricError(
+            f"Ranks of shape {places.shape} and scores of shape {scores.shape}; both must be (n_mated,), of one probe "
+            "or more."
+        )
     _check_target(fpir_target, len(others))
     found = places != MISSED
-    is_own = np.arange(np.count_nonzero(found) + len(others)) < np.count_nonzero(found)
-    curve = error_curve(np.concatenate((scores[found], others)), is_own)
-    at = int(np.argmax(curve.fmr <= fpir_target))
-    threshold = float(curve.threshold[at])
+    observed, _ = scored_pairs(np.concatenate((scores[found], others)), np.zeros(len(others) + found.sum()), both=False)
+    thresholds = np.unique(observed)
+    thresholds = np.append(thresholds, np.nextafter(thresholds[-1], np.inf))
+    n_false = len(others) - np.searchsorted(np.sort(others), thresholds, side="left")
+    at = int(np.argmax(n_false / len(others) <= fpir_target))
+    threshold = float(thresholds[at])
     n_right = int(np.count_nonzero((places[found] == 1) & (scores[found] >= threshold)))
     return TpirAtFpir(
         fpir_target=fpir_target,
-        fpir_achieved=float(curve.fmr[at]),
-        n_false_positives=int(curve.n_false_matches[at]),
+        fpir_achieved=float(n_false[at] / len(others)),
+        n_false_positives=int(n_false[at]),
         tpir=n_right / len(places),
         fnir=(len(places) - n_right) / len(places),
         n_true_positives=n_right,

@@ -140,10 +140,6 @@ def test_tpir_at_fpir_counts_as_its_definition(mated: Any, nonmated: Any, target
         with pytest.raises(TooFewImpostorsError, match=r"Insufficient data: FPIR target .* there are "):
             identification.tpir_at_fpir(*arguments)
         return
-    if not any(rank):
-        with pytest.raises(MetricError):
-            identification.tpir_at_fpir(*arguments)
-        return
     found = identification.tpir_at_fpir(*arguments)
     tpir, fpir = slow_tpir(rank, own, nonmated, target)
     assert (found.tpir, found.fpir_achieved) == (float(tpir), float(fpir))
@@ -161,6 +157,11 @@ def test_equal_scores_of_non_mated_probes_are_let_in_together_or_not_at_all() ->
 def test_a_mate_that_is_not_first_is_no_true_positive_however_high_it_scores() -> None:
     found = identification.tpir_at_fpir([2, 1], [0.9, 0.8], [0.1, 0.2], 0.5)
     assert (found.tpir, found.n_true_positives) == (0.5, 1)
+
+
+def test_where_every_mated_probe_failed_nobody_is_found_and_fpir_still_holds() -> None:
+    found = identification.tpir_at_fpir([0, 0], [np.nan, np.nan], [0.5, 0.3], 0.5)
+    assert (found.tpir, found.fnir, found.fpir_achieved, found.threshold) == (0.0, 1.0, 0.5, 0.5)
 
 
 def test_a_network_that_gives_everybody_the_same_embedding_finds_nobody() -> None:
@@ -225,6 +226,7 @@ def test_embeddings_and_scores_that_are_not_finite_are_refused(bad: float) -> No
             r"needs at least 2 non-mated probes, there are 1",
         ),
         (lambda e: identification.tpir_at_fpir([1], [0.5], [0.1], 0.0), r"FPIR target 0 was given"),
+        (lambda e: identification.tpir_at_fpir([], [], [0.1], 0.5), "of one probe or more"),
         (lambda e: identification.tpir_at_fpir([1, 1], [0.5], [0.1], 0.5), r"Ranks of shape \(2,\)"),
     ],
 )
