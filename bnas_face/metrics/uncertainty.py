@@ -13,7 +13,10 @@ from bnas_face.errors import MetricError
 from bnas_face.metrics.checks import FloatArray, IntArray, same_length, scored_pairs
 
 CHUNK = 50
-"""Replicates held in memory at once."""
+"""Replicates held in memory at once, at most."""
+
+CHUNK_BYTES = 1 << 26
+"""Size of the weights held at once; with all that is counted from them the peak is about ten times that."""
 
 COUNTED_TWICE = 1.5
 """How often the noise of single impostor pairs is taken off the variance of the replicates, see `corrected`."""
@@ -81,7 +84,7 @@ def pair_weights(
 
     Yields
     ------
-    ndarray of int32, shape (up to CHUNK, n_pairs)
+    ndarray of int32, shape (up to CHUNK, n_pairs); fewer replicates of more pairs, see `CHUNK_BYTES`
 
     Notes
     -----
@@ -100,11 +103,18 @@ def pair_weights(
     reference, probe = index[: len(first)], index[len(first) :]
     different = np.flatnonzero(reference != probe)
     rng = np.random.default_rng(seed)
-    for start in range(0, n_replicates, CHUNK):
-        multiplicity = _multiplicities(len(subjects), min(CHUNK, n_replicates - start), rng)
+    for n in _chunks(n_replicates, len(first)):
+        multiplicity = _multiplicities(len(subjects), n, rng)
         weights = np.take(multiplicity, reference, axis=1)
         weights[:, different] *= np.take(multiplicity, probe[different], axis=1)
         yield weights
+
+
+def _chunks(n_replicates: int, n_pairs: int) -> Iterator[int]:
+    """Sizes of the chunks of replicates; the draws do not depend on them."""
+    most = max(1, min(CHUNK, CHUNK_BYTES // (4 * n_pairs)))
+    for start in range(0, n_replicates, most):
+        yield min(most, n_replicates - start)
 
 
 def _multiplicities(n_subjects: int, n_replicates: int, rng: np.random.Generator) -> NDArray[np.int32]:
@@ -192,8 +202,7 @@ def _impostor_weights(
     at = np.flatnonzero(~genuine)
     rank = np.argsort(np.argsort(order[at], kind="stable"), kind="stable")
     rng = np.random.default_rng((seed, 1))
-    for start in range(0, n_replicates, CHUNK):
-        n = min(CHUNK, n_replicates - start)
+    for n in _chunks(n_replicates, len(genuine)):
         weights = np.ones((n, len(genuine)), np.int32)
         weights[:, at] = _multiplicities(len(at), n, rng)[:, rank]
         yield weights

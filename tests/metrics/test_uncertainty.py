@@ -67,6 +67,20 @@ def test_a_pair_weighs_the_product_of_its_distinct_subjects() -> None:
         assert (weights[:, k] == (own[:, i] if i == j else own[:, i] * own[:, j])).all()
 
 
+def test_many_pairs_are_weighed_fewer_replicates_at_a_time_with_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    people = rng.integers(0, 15, (2, 100))
+    genuine = people[0] == people[1]
+    arguments = (rng.normal(genuine * 1.0), genuine, *people, (0.1,), 120)
+    expected = uncertainty.bootstrap(*arguments)
+    monkeypatch.setattr(uncertainty, "CHUNK_BYTES", 4 * 100 * 7)
+    chunks = list(uncertainty.pair_weights(*people, 16, 0))
+    assert [len(chunk) for chunk in chunks] == [7, 7, 2]
+    found = uncertainty.bootstrap(*arguments)
+    np.testing.assert_array_equal(found.auc, expected.auc)
+    np.testing.assert_array_equal(found.tar, expected.tar)
+
+
 def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
     rng = np.random.default_rng(4)
     genuine = np.arange(300) < 150
