@@ -301,7 +301,10 @@ class TrainConfig:
     head : str
         Name in `bnas_face.models.heads`.
     scale, margin : float or None
-        The head's own (None = the paper's default); `margin` is in radians for ``arcface``, a cosine for ``cosface``.
+        The head's own (None = the paper's default); `margin` is in radians for ``arcface``, a cosine for ``cosface``,
+        a factor for ``sphereface``: docs/models.md has all.
+    sub_centers : int
+        Centers of each identity, of which the nearest counts; more than 1 for ``arcface`` alone.
     epochs : int
     batch_size : int
         Images per step over all devices together.
@@ -348,6 +351,7 @@ class TrainConfig:
     head: str = "cosface"
     scale: float | None = None
     margin: float | None = None
+    sub_centers: int = 1
     epochs: int = 15
     batch_size: int = 64
     optimizer: str = "auto"
@@ -388,7 +392,8 @@ class TrainConfig:
             ("learning rate", self.lr, 0, 100),
             ("weight decay", self.weight_decay, 0, 10),
             ("scale", self.scale, 1e-3, 1e4),
-            ("margin", self.margin, 0, 3.1),
+            ("margin", self.margin, 0, 8),
+            ("number of sub-centers", self.sub_centers, 1, 64),
             ("momentum", self.momentum, 0, 0.9999),
             ("number of warm-up epochs", self.warmup_epochs, 0, 100_000),
             ("development share", self.development_share, 0, 0.5),

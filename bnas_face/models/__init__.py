@@ -59,9 +59,24 @@ def _check_task(config: ModelConfig, backbone: ModuleType) -> None:
 
 
 def build_head(
-    name: str, *, embedding_dim: int, n_identities: int, scale: float | None = None, margin: float | None = None
+    name: str,
+    *,
+    embedding_dim: int,
+    n_identities: int,
+    scale: float | None = None,
+    margin: float | None = None,
+    sub_centers: int = 1,
 ) -> nn.Module:
     """Build a head by name; None leaves `scale` or `margin` at the paper's default.
+
+    Parameters
+    ----------
+    name : str
+    embedding_dim, n_identities : int
+    scale, margin : float or None
+        See the head's own ``build``.
+    sub_centers : int
+        Centers of each identity; more than one only for heads that have them (``OPTIONS`` of their module).
 
     Returns
     -------
@@ -73,9 +88,16 @@ def build_head(
     UnknownNameError
         If no such head is known.
     ConfigError
-        If the head has no margin but one is given.
+        If the head has no margin or no sub-centers but they are given, or a margin is out of its range.
     """
-    head: nn.Module = tables.load(HEADS, "head", name).build(
-        embedding_dim=embedding_dim, n_identities=n_identities, scale=scale, margin=margin
+    module = tables.load(HEADS, "head", name)
+    options = {} if sub_centers == 1 else {"sub_centers": sub_centers}
+    if options and "sub_centers" not in getattr(module, "OPTIONS", ()):
+        raise ConfigError(
+            f"Head '{name}' has one center per identity, but {sub_centers} sub-centers are given. "
+            "Drop --sub-centers or choose --head arcface."
+        )
+    head: nn.Module = module.build(
+        embedding_dim=embedding_dim, n_identities=n_identities, scale=scale, margin=margin, **options
     )
     return head

@@ -36,6 +36,7 @@ class Learner(nn.Module):
             n_identities=n_identities,
             scale=config.scale,
             margin=config.margin,
+            sub_centers=config.sub_centers,
         )
         self.auxiliary_weight = config.auxiliary_weight if config.model.auxiliary else 0.0
 

@@ -6,8 +6,13 @@
 from __future__ import annotations
 
 import torch
+import torch.distributed as distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from bnas_face.errors import ConfigError, TrainingError
+
+LEAST_SINE_SQUARED = 1e-6
 
 
 class Head(nn.Module):
@@ -16,18 +21,24 @@ class Head(nn.Module):
     Parameters
     ----------
     embedding_dim, n_identities : int
+    n_rows : int or None
+        Rows of the weight; None for one per identity.
     """
 
-    def __init__(self, embedding_dim: int, n_identities: int) -> None:
+    def __init__(self, embedding_dim: int, n_identities: int, *, n_rows: int | None = None) -> None:
         super().__init__()
         self.embedding_dim = embedding_dim
         self.n_identities = n_identities
-        self.weight = nn.Parameter(torch.empty(n_identities, embedding_dim))
+        self.weight = nn.Parameter(torch.empty(n_rows or n_identities, embedding_dim))
         nn.init.normal_(self.weight, std=0.01)
 
     def logits(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """float32 (batch_size, embedding_dim) and int64 (batch_size,) → (batch_size, n_identities)."""
         raise NotImplementedError
+
+    def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of the logits; a head that adds a regulariser does it here. Shapes as in `logits`."""
+        return F.cross_entropy(self.logits(embeddings, labels), labels)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Mean loss, a scalar; lower is better.
@@ -38,10 +49,33 @@ class Head(nn.Module):
             Any float type, any length.
         labels : Tensor of int64, shape (batch_size,)
             In [0, n_identities).
+
+        Raises
+        ------
+        TrainingError
+            If the two have another shape or type, or (on the CPU, where looking costs nothing) a label is out of range.
         """
+        self._check(embeddings, labels)
         with torch.autocast(embeddings.device.type, enabled=False):
             wide = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
-            return F.cross_entropy(self.logits(wide, labels), labels)
+            return self.loss(wide, labels)
+
+    def _check(self, embeddings: Tensor, labels: Tensor) -> None:
+        shape = tuple(embeddings.shape)
+        if shape != (len(labels), self.embedding_dim) or labels.dim() != 1 or not len(labels):
+            raise TrainingError(
+                f"A head for embeddings of {self.embedding_dim} numbers got shape {shape} and labels of shape "
+                f"{tuple(labels.shape)}. Give (batch_size, {self.embedding_dim}) and (batch_size,)."
+            )
+        if not embeddings.is_floating_point() or labels.dtype != torch.int64:
+            raise TrainingError(
+                f"A head got embeddings of {embeddings.dtype} and labels of {labels.dtype}. Give floats and int64."
+            )
+        if labels.device.type == "cpu" and not 0 <= int(labels.min()) <= int(labels.max()) < self.n_identities:
+            raise TrainingError(
+                f"Labels from {int(labels.min())} to {int(labels.max())} do not fit a head of {self.n_identities} "
+                f"identities. Give labels from 0 to {self.n_identities - 1}."
+            )
 
 
 class CosineHead(Head):
@@ -54,18 +88,119 @@ class CosineHead(Head):
     embedding_dim, n_identities : int
     scale : float
         s of the papers, > 0.
+    n_rows : int or None
+        As in `Head`.
     """
 
-    def __init__(self, embedding_dim: int, n_identities: int, *, scale: float) -> None:
-        super().__init__(embedding_dim, n_identities)
+    def __init__(self, embedding_dim: int, n_identities: int, *, scale: float, n_rows: int | None = None) -> None:
+        super().__init__(embedding_dim, n_identities, n_rows=n_rows)
         self.scale = scale
 
-    def with_margin(self, cosine: Tensor) -> Tensor:
-        """The hook: the label's cosine in [-1, 1], shape (batch_size, 1) → what takes its place, not larger."""
+    def cosines(self, embeddings: Tensor, weight: Tensor) -> Tensor:
+        """Cosines in [-1, 1] of float (batch_size, embedding_dim) with each row of `weight`."""
+        return F.linear(F.normalize(embeddings), F.normalize(weight)).clamp(-1, 1)
+
+    def with_margin(self, cosine: Tensor, lengths: Tensor) -> Tensor:
+        """The hook: the label's cosine in [-1, 1] → what takes its place, not larger.
+
+        Parameters
+        ----------
+        cosine : Tensor of shape (batch_size, 1)
+        lengths : Tensor of shape (batch_size, 1)
+            Euclidean lengths of the embeddings, with their gradient; most heads do not look at them.
+        """
         raise NotImplementedError
+
+    def others(self, cosines: Tensor, own: Tensor, own_margin: Tensor) -> Tensor:
+        """The second hook: what takes the place of the cosines with the other identities; here they stay.
+
+        Parameters
+        ----------
+        cosines : Tensor of shape (batch_size, n_identities)
+            The label's column may be changed, too: it is written afterwards.
+        own, own_margin : Tensor of shape (batch_size, 1)
+            The label's cosine, without and with the margin.
+        """
+        return cosines
 
     def logits(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """See `Head.logits`."""
-        cosines = F.linear(F.normalize(embeddings), F.normalize(self.weight)).clamp(-1, 1)
-        own = labels[:, None]
-        return self.scale * cosines.scatter(1, own, self.with_margin(cosines.gather(1, own)))
+        cosines = self.cosines(embeddings, self.weight)
+        own = cosines.gather(1, labels[:, None])
+        lengths = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
+        own_margin = self.with_margin(own, lengths)
+        return self.scale * self.others(cosines, own, own_margin).scatter(1, labels[:, None], own_margin)
+
+
+def turned(cosine: Tensor, cos_m: Tensor | float, sin_m: Tensor | float) -> Tensor:
+    """``cos(θ + m)`` from cos θ, for m in [0, π), falling with θ over all of [0, π]; gradients are finite.
+
+    Parameters
+    ----------
+    cosine : Tensor
+        cos θ in [-1, 1].
+    cos_m, sin_m : float or Tensor that broadcasts with `cosine`
+        Of the margin m.
+
+    Notes
+    -----
+    Deviations from the papers, for numerical safety:
+
+    - Beyond θ = π − m the cosine of θ + m would rise again. There the line ``cos θ + cos m − 1`` takes over, which
+      meets cos(θ + m) = −1 at θ = π − m and keeps falling with θ. (InsightFace's code uses ``cos θ − m sin m``, which
+      jumps at that point.)
+    - sin θ is bounded below, see `cosine_of_sum`.
+    """
+    return torch.where(cosine > -cos_m, cosine_of_sum(cosine, cos_m, sin_m), cosine + (cos_m - 1))
+
+
+def cosine_of_sum(cosine: Tensor, cos_m: Tensor | float, sin_m: Tensor | float) -> Tensor:
+    """``cos θ cos m − sin θ sin m``, as it is; sin θ is bounded below by 0.001, with zero gradient there.
+
+    So the gradient at cos θ = ±1 is finite. Parameters as in `turned`, m of either sign.
+    """
+    sine = (1 - cosine.square()).clamp(min=LEAST_SINE_SQUARED).sqrt()
+    return cosine * cos_m - sine * sin_m
+
+
+@torch.no_grad()
+def batch_moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (ddof 1; 0 for a single value) of a whole batch, over all processes of a training.
+
+    Parameters
+    ----------
+    values : Tensor of any shape
+        This process's share.
+
+    Returns
+    -------
+    mean, std : Tensor of shape ()
+        Summed in float64, so that one process and several agree; of the type of `values`.
+    """
+    wide = values.detach().double()
+    sums = torch.stack([wide.new_tensor(wide.numel()), wide.sum(), wide.square().sum()])
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(sums)
+    count, total, squares = sums.unbind()
+    mean = total / count
+    variance = (squares - count * mean.square()).clamp(min=0) / (count - 1).clamp(min=1)
+    return mean.to(values.dtype), variance.sqrt().to(values.dtype)
+
+
+def refuse(head: str, **settings: float | None) -> None:
+    """Raise `ConfigError` if a setting that `head` lacks is given."""
+    for word, value in settings.items():
+        if value is not None:
+            raise ConfigError(f"Head '{head}' has no {word}, but {word} {value:g} is given. Drop it or choose cosface.")
+
+
+def checked_margin(head: str, margin: float | None, default: float, low: float, high: float, unit: str) -> float:
+    """`margin`, or `default` for None; `ConfigError` outside [low, high)."""
+    if margin is None:
+        return default
+    if not low <= margin < high:
+        raise ConfigError(
+            f"The margin of head '{head}' is {margin:g}; it is {unit} and must lie from {low:g} to below {high:g}. "
+            f"The paper's is {default:g}."
+        )
+    return margin

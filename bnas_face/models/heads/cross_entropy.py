@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from bnas_face.errors import ConfigError
-from bnas_face.models.heads._base import Head
+from bnas_face.models.heads._base import Head, refuse
 
 
 class CrossEntropy(Head):
@@ -31,11 +31,7 @@ def build(
     ConfigError
         If the network does not have one output per class, or a scale or a margin is given: it has neither.
     """
-    for word, value in (("scale", scale), ("margin", margin)):
-        if value is not None:
-            raise ConfigError(
-                f"Head 'cross_entropy' has no {word}, but {word} {value:g} is given. Drop it or choose cosface."
-            )
+    refuse("cross_entropy", scale=scale, margin=margin)
     if embedding_dim != n_identities:
         raise ConfigError(
             f"Head 'cross_entropy' takes the network's {embedding_dim} outputs as the logits of {n_identities} "

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnas_face.errors import ConfigError
-from bnas_face.models.heads._base import Head
+from bnas_face.models.heads._base import Head, refuse
 
 
 class Softmax(Head):
@@ -24,9 +23,5 @@ class Softmax(Head):
 
 def build(*, embedding_dim: int, n_identities: int, scale: float | None = None, margin: float | None = None) -> Softmax:
     """A softmax head; it has neither scale nor margin, and refuses either."""
-    for word, value in (("scale", scale), ("margin", margin)):
-        if value is not None:
-            raise ConfigError(
-                f"Head 'softmax' has no {word}, but {word} {value:g} is given. Drop it or choose cosface."
-            )
+    refuse("softmax", scale=scale, margin=margin)
     return Softmax(embedding_dim, n_identities)
