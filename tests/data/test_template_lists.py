@@ -120,6 +120,26 @@ def test_damage_in_a_list_names_file_and_line(tmp_path: Path, read: Any, text: s
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("read", "text", "line"),
+    [
+        (ijb.read_members, "1.jpg 1 2\n\n\n2.jpg x 2\n", 4),
+        (ijb.read_members, "1.jpg 1 2\n \n../2.jpg 1 2\n", 3),
+        (ijb.read_pairs, "\n1 2 1\n\n1 3 7\n", 4),
+        (ijb.read_pairs, "1 2 1\n\n-1 3 0\n", 3),
+        (ijb.read_pairs, "1 2 1\n1 3 300\n", 2),
+        (ijb.read_subjects, "TEMPLATE_ID,SUBJECT_ID\n1,2\n\n1,3\n", 4),
+        (ijb.read_points, f"1.jpg{' 1' * 11}\n\n1.jpg{' 1' * 11}\n", 3),
+        (ijb.read_points, f"1.jpg{' 1' * 11}\n\n2.jpg{' 1' * 10} 2\n", 3),
+    ],
+)
+def test_blank_lines_are_counted_and_too_large_a_label_is_named(
+    tmp_path: Path, read: Any, text: str, line: int
+) -> None:
+    with pytest.raises(FormatError, match=rf"list.txt', line {line}: "):
+        read(write(tmp_path, text))
+
+
 def test_a_whole_ijb_is_read_as_it_was_written(tmp_path: Path) -> None:
     meta = small_templates.write_ijb(tmp_path / "IJBC") / "meta"
     names, template, medium = ijb.read_members(meta / "ijbc_face_tid_mid.txt")

@@ -13,6 +13,7 @@ file (ijbb_… for IJB-B)                 a line
 from __future__ import annotations
 
 import io
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,15 @@ def read_points(path: Path) -> tuple[NDArray[np.str_], NDArray[np.float32], NDAr
     score = numbers[:, -1]
     bad = np.flatnonzero(~(np.isfinite(numbers).all(axis=1) & (score >= 0) & (score <= 1)))
     if len(bad):
-        raise FormatError(
-            f"'{path}', line {bad[0] + 1}: points must be finite and the detector score between 0 and 1, found "
-            f"'{' '.join(f'{value:g}' for value in numbers[bad[0]])}'."
+        raise _wrong(
+            path,
+            bad[0],
+            f"points must be finite and the detector score between 0 and 1, found "
+            f"'{' '.join(f'{value:g}' for value in numbers[bad[0]])}'.",
         )
     twice = np.flatnonzero(pd.Series(ids).duplicated().to_numpy())
     if len(twice):
-        raise FormatError(f"'{path}', line {twice[0] + 1}: image '{ids[twice[0]]}' comes twice.")
+        raise _wrong(path, twice[0], f"image '{ids[twice[0]]}' comes twice.")
     return ids, numbers[:, :-1].reshape(-1, N_POINTS, 2), score
 
 
@@ -82,7 +85,7 @@ def read_pairs(path: Path) -> TemplatePairs:
     label = table[2].to_numpy(np.int8)
     bad = np.flatnonzero((label != 0) & (label != 1))
     if len(bad):
-        raise FormatError(f"'{path}', line {bad[0] + 1}: label '{label[bad[0]]}'; expected 1 (genuine), 0 (impostor).")
+        raise _wrong(path, bad[0], f"label '{label[bad[0]]}'; expected 1 (genuine), 0 (impostor).")
     return TemplatePairs(
         reference=_numbers(path, table[0]), probe=_numbers(path, table[1]), is_genuine=label.astype(np.bool_)
     )
@@ -107,9 +110,12 @@ def read_subjects(path: Path) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     found, first, which = np.unique(templates, return_index=True, return_inverse=True)
     other = np.flatnonzero(subjects != subjects[first][which])
     if len(other):
-        raise FormatError(
-            f"'{path}', line {other[0] + 2}: template {templates[other[0]]} belongs to subject {subjects[other[0]]}, "
-            f"and to subject {subjects[first][which][other[0]]} in an earlier line."
+        raise _wrong(
+            path,
+            other[0],
+            f"template {templates[other[0]]} belongs to subject {subjects[other[0]]}, "
+            f"and to subject {subjects[first][which][other[0]]} in an earlier line.",
+            1,
         )
     return found, subjects[first]
 
@@ -143,7 +149,6 @@ def _parse(
 
 def _first_bad_line(path: Path, columns: dict[int, str], sep: str | None, skipped: int) -> tuple[int, str] | None:
     """Number and text of the first line that does not hold these columns: the slow way, after the fast one failed."""
-    kinds = {"str": str, "float32": float}
     try:
         with path.open(encoding="utf-8", errors="strict") as file:
             for number, line in enumerate(file, 1):
@@ -151,26 +156,39 @@ def _first_bad_line(path: Path, columns: dict[int, str], sep: str | None, skippe
                     continue
                 fields = line.split(sep)
                 fits = len(fields) == len(columns) or (sep is not None and len(fields) > len(columns))
-                if not fits or not all(_is(kinds.get(kind, int), fields[at]) for at, kind in columns.items()):
+                if not fits or not all(_is(kind, fields[at]) for at, kind in columns.items()):
                     return number, " ".join(line.split())[:60]
     except (OSError, UnicodeDecodeError):
         return None
     return None
 
 
-def _is(kind: type, field: str) -> bool:
+def _is(kind: str, field: str) -> bool:
+    """Whether a field fits a column of ``"str"``, ``"float32"``, ``"int32"`` or ``"int8"``."""
+    if kind == "str":
+        return True
     try:
-        value = kind(field)
+        if kind == "float32":
+            return bool(np.isfinite(float(field)))
+        limits = np.iinfo(kind)
+        return bool(limits.min <= int(field) <= limits.max)
     except ValueError:
         return False
-    return kind is str or bool(INT32.min <= value <= INT32.max if kind is int else np.isfinite(value))
+
+
+def _wrong(path: Path, row: int, what: str, skipped: int = 0) -> FormatError:
+    """Names the line that holds a row of the table: blank lines make no row, and an editor counts them."""
+    with path.open("rb") as file:
+        filled = (number for number, line in enumerate(file, 1) if number > skipped and line.strip())
+        line = next(itertools.islice(filled, int(row), None), int(row) + 1 + skipped)
+    return FormatError(f"'{path}', line {line}: {what}")
 
 
 def _numbers(path: Path, column: Any) -> NDArray[np.int32]:
     values = np.asarray(column.to_numpy(np.int32))
     bad = np.flatnonzero(values < 0)
     if len(bad):
-        raise FormatError(f"'{path}', line {bad[0] + 1}: number {values[bad[0]]} is negative.")
+        raise _wrong(path, bad[0], f"number {values[bad[0]]} is negative.")
     return values
 
 
@@ -182,7 +200,7 @@ def _whole(path: Path, column: Any, expected: str, skipped: int = 0) -> NDArray[
     bad = np.flatnonzero(~fits | (values > INT32.max))
     if len(bad):
         found = str(column.iloc[bad[0]])[:40]
-        raise FormatError(f"'{path}', line {bad[0] + 1 + skipped}: expected {expected}, found the number '{found}'.")
+        raise _wrong(path, bad[0], f"expected {expected}, found the number '{found}'.", skipped)
     return values.astype(np.int32)
 
 
@@ -205,7 +223,7 @@ def _image_ids(path: Path, column: Any) -> NDArray[np.str_]:
     ids = column.to_numpy().astype(np.str_)
     bad = np.flatnonzero((np.char.find(ids, "..") >= 0) | (np.char.find(ids, "\\") >= 0) | np.char.startswith(ids, "/"))
     if len(bad):
-        raise FormatError(f"'{path}', line {bad[0] + 1}: image '{ids[bad[0]]}' leaves the folder of images.")
+        raise _wrong(path, bad[0], f"image '{ids[bad[0]]}' leaves the folder of images.")
     return np.asarray(ids)
 
 
