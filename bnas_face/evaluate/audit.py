@@ -11,11 +11,13 @@ import pandas as pd
 from bnas_face.data import datasets, duplicates, overlap
 from bnas_face.data.images import FaceImages
 from bnas_face.errors import ConfigError, FormatError
-from bnas_face.evaluate import similar_people
+from bnas_face.evaluate import similar_people, text_csv
 from bnas_face.evaluate.embed import Embedder, embed_images, open_embedder
 from bnas_face.files import atomic_path
 
 COLUMNS = ("finding", "first_set", "first", "second_set", "second", "value")
+PEOPLE = ("same_name", "similar_person")
+FINDINGS = ("broken", "copy", "near_copy", *PEOPLE)
 Progress = Callable[[str, int, int], None]
 
 
@@ -87,17 +89,21 @@ def read_same_people(path: Path) -> tuple[tuple[str, str], ...]:
     Raises
     ------
     FormatError
-        If it is absent or no such CSV; names what is missing.
+        If it is absent or no such CSV, or a line is wrong; names what is missing, or the line.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:  # pandas' parser errors and wrong encodings are ValueErrors
-        raise FormatError(f"'{path}' cannot be read as an audit: {' '.join(str(error).split())}.") from None
+    table = text_csv.read(path, FormatError, "the CSV of bnasface data audit.")
     missing = [column for column in COLUMNS if column not in table]
     if missing:
         raise FormatError(f"'{path}' lacks the column {missing[0]}; expected the CSV of bnasface data audit.")
-    people = table[table["finding"].isin(("same_name", "similar_person"))]
-    return tuple(zip(people["first"], people["second"], strict=True))
+    table = table.loc[:, ~table.columns.duplicated()]
+    people = table["finding"].isin(PEOPLE)
+    for fits, wrong in (
+        (table["finding"].isin(FINDINGS), f"has a finding other than {', '.join(FINDINGS)}"),
+        (~people | (table["first"].ne("") & table["second"].ne("")), "names nobody"),
+    ):
+        if not fits.all():
+            raise FormatError(f"'{path}' line {fits.idxmin()} {wrong}. Correct or remove it.")
+    return tuple(zip(table["first"][people], table["second"][people], strict=True))
 
 
 Row = tuple[str, str, str, str, str, float | str]

@@ -238,7 +238,7 @@ def people_of(training: Mapping[str, Any] | None, same: Collection[tuple[str, st
         return People(names=frozenset(), reason=f"training set '{spec}' has no names of people")
     names = {overlap.normalised_name(name) for name in images.identity_names}
     for pair in same:
-        both = {overlap.normalised_name(name) for name in pair}
+        both = {overlap.normalised_name(name) for name in pair} - {""}
         names |= both if names & both else set()
     return People(names=frozenset(names - {""}), n_same=len(same))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import posixpath
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from bnas_face import tables
 from bnas_face.errors import ProtocolError
+from bnas_face.evaluate import text_csv
 
 REQUIRED = ("probe", "reference", "is_genuine")
 SUBJECTS = ("probe_identity", "reference_identity")
@@ -37,7 +37,8 @@ def read(path: Path) -> pd.DataFrame:
     ProtocolError
         If it is absent, no CSV, lacks a column, or a line is wrong; names the line.
     """
-    text = _parsed(path).rename(columns={"probe_id": "probe", "reference_id": "reference"})
+    text = text_csv.read(path, ProtocolError, f"a file of pairs such as\n{EXAMPLE}")
+    text = text.rename(columns={"probe_id": "probe", "reference_id": "reference"})
     _check_columns(path, [str(column) for column in text.columns])
     if not len(text):
         raise ProtocolError(f"'{path}' holds no pairs; expected\n{EXAMPLE}")
@@ -53,37 +54,6 @@ def read(path: Path) -> pd.DataFrame:
             what = "fold" if column == "fold" else "identity"
             _check_lines(path, text[column].ne(""), f"has no {what}")
     return _typed(text.assign(is_genuine=flag.isin(TRUE), probe=ids["probe"], reference=ids["reference"]))
-
-
-def _parsed(path: Path) -> pd.DataFrame:
-    """The fields as they stand, indexed by the line each record starts at; blank lines are passed over."""
-    records: list[list[str]] = []
-    lines: list[int] = []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            end = 0
-            for record in reader:
-                if record:
-                    records.append(record)
-                    lines.append(end + 1)
-                    if len(record) != len(records[0]):
-                        raise ProtocolError(
-                            f"'{path}' line {end + 1} has {len(record)} fields, and line {lines[0]} names "
-                            f"{len(records[0])} columns. Give every line as many; quote a field that holds a comma."
-                        )
-                end = reader.line_num
-    except FileNotFoundError:
-        raise ProtocolError(f"'{path}' does not exist; expected a file of pairs such as\n{EXAMPLE}") from None
-    except UnicodeDecodeError as error:
-        raise ProtocolError(f"'{path}' is not UTF-8 text (byte {error.start}); save it as CSV in UTF-8.") from None
-    except csv.Error as error:
-        raise ProtocolError(f"'{path}' line {reader.line_num} is no CSV: {error}. Correct its quotes.") from None
-    except OSError as error:
-        raise ProtocolError(f"'{path}' cannot be read: {error.strerror or error}. Name a CSV file of pairs.") from None
-    if not records:
-        raise ProtocolError(f"'{path}' is empty; expected\n{EXAMPLE}")
-    return pd.DataFrame(records[1:], index=lines[1:], columns=records[0], dtype=object)
 
 
 def _check_columns(path: Path, columns: list[str]) -> None:

@@ -83,6 +83,11 @@ def measure(
     MetricError
         If too few pairs were compared to fit a threshold; names model and protocol.
     """
+    if np.isnan(scores).all():
+        raise MetricError(
+            f"Model '{model}' on protocol '{protocol.card.name}': none of {len(scores):,} pairs was compared, because "
+            "an image of every one is broken or got no finite embedding. Check the images and the model's weights."
+        )
     try:
         verdicts = decide(convention, protocol.card.scheme, scores, protocol.is_genuine, protocol.fold)
         compared = verdicts.tested[verdicts.completed]

@@ -165,5 +165,22 @@ def test_another_table_is_no_audit(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     with pytest.raises(FormatError, match="lacks the column finding; expected the CSV of bnasface data audit"):
         audit.read_same_people(tmp_path / "x.csv")
-    with pytest.raises(FormatError, match="cannot be read as an audit"):
+    with pytest.raises(FormatError, match="does not exist; expected the CSV of bnasface data audit"):
         audit.read_same_people(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("same_name,a,Ann,b,Anne,1,9", "line 3 has 7 fields, and line 1 names 6 columns"),
+        ("same_name,a,Ann", "line 3 has 3 fields, and line 1 names 6 columns"),
+        ("same-name,a,Ann,b,Anne,1", "line 3 has a finding other than broken, copy, near_copy, same_name"),
+        ("similar_person,a,Ann,b,,1", "line 3 names nobody"),
+    ],
+)
+def test_a_line_of_an_audit_that_was_edited_wrongly_is_named_and_never_passed_over(
+    tmp_path: Path, line: str, message: str
+) -> None:
+    (tmp_path / "x.csv").write_text(f"{','.join(audit.COLUMNS)}\n\n{line}\n")
+    with pytest.raises(FormatError, match=message):
+        audit.read_same_people(tmp_path / "x.csv")

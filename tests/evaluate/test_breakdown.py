@@ -192,6 +192,14 @@ def test_people_of_the_training_set_are_known_by_their_audited_names_too(monkeyp
     assert found.n_same == 2
 
 
+def test_a_number_that_an_audit_pairs_with_a_name_makes_nobody_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers have no letters: all would be one normalised name, that of every numbered person of the training set."""
+    images = replace(small_protocol.images(), identity_names=("0000045", *NAMES[1:]))
+    monkeypatch.setattr(breakdown.selection, "select", lambda *arguments, **options: images)
+    found = breakdown.people_of({"dataset": "x"}, [("0000099", "Somebody Else")])
+    assert not {"somebodyelse", ""} & found.names
+
+
 def test_people_rendered_for_training_are_strangers_everywhere() -> None:
     rendered = breakdown.people_of({"dataset": "demo:600x10@64"})
     of = protocol()

@@ -155,6 +155,15 @@ def test_no_images_writes_none_and_removes_those_of_an_earlier_report_but_nothin
     assert {failure["reference_image"] for failure in entry["failures"]} == {None}
 
 
+def test_a_network_that_embeds_nothing_is_told_what_failed(world: World) -> None:
+    world.protocols["small"] = small_protocol.protocol(broken=frozenset(range(80)))
+    with pytest.raises(
+        MetricError, match="'fine' on protocol 'small': none of 160 pairs was compared, because an image"
+    ):
+        run("fine")
+    assert not Path("out/result.json").exists()
+
+
 def test_failed_images_are_counted_and_their_pairs_are_wrong(world: World) -> None:
     whole = run("fine")["results"][0]["accuracy"]["value"]
     world.protocols["small"] = small_protocol.protocol(broken=frozenset({0, 1}))

@@ -137,7 +137,7 @@ HEADER = "probe,reference,is_genuine"
         (f"{HEADER}\np0/0.png,p0/1.png,1,\n", r"line 2 has 4 fields, and line 1 names 3 columns"),
         (f"{HEADER}\n7,p0/0.png,p0/1.png,1\n", r"line 2 has 4 fields, and line 1 names 3 columns"),
         (f"{HEADER}\np0/0.png,p0/1.png\n", r"line 2 has 2 fields, and line 1 names 3 columns"),
-        (f'{HEADER}\n"p0/0.png,p0/1.png,1\n', r"line 2 is no CSV"),
+        (f'{HEADER}\n"p0/0.png,p0/1.png,1\n', r"is no CSV from line 2 on"),
         (f"{HEADER}\n", r"holds no pairs; expected"),
     ],
 )
