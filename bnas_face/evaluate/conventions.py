@@ -90,6 +90,8 @@ class Verdicts:
     ----------
     tested : ndarray of int64, shape (n_tested,)
         Positions of the tested pairs: all of them, or fold 1 under scheme ``"train_test"``.
+    fold : ndarray of int64, shape (n_tested,)
+        Fold each pair was decided in: the protocol's, or the convention's ten runs.
     threshold : ndarray of float64, shape (n_tested,)
         Threshold each pair was decided at.
     is_match, is_correct, completed : ndarray of bool, shape (n_tested,)
@@ -100,6 +102,7 @@ class Verdicts:
     """
 
     tested: NDArray[np.int64]
+    fold: NDArray[np.int64]
     threshold: NDArray[np.float64]
     is_match: NDArray[np.bool_]
     is_correct: NDArray[np.bool_]
@@ -155,6 +158,7 @@ def decide(
     is_correct = completed & (is_match == is_genuine) & ~_undecided(convention, scores, threshold)
     return Verdicts(
         tested=tested,
+        fold=fold[tested],
         threshold=threshold[tested],
         is_match=is_match[tested],
         is_correct=is_correct[tested],

@@ -98,6 +98,17 @@ def test_pairs_csv_repeats_the_accuracy_and_summary_csv_the_result(world: World)
         assert own.groupby("fold")["is_correct"].mean().mean() == pytest.approx(row.accuracy)
 
 
+@pytest.mark.parametrize("convention", ["strict", "insightface", "facex"])
+def test_the_folds_of_pairs_csv_are_those_of_the_thresholds_under_every_convention(
+    world: World, convention: str
+) -> None:
+    """The references cut the list into ten runs; the protocol has five folds."""
+    accuracy = run("coarse", convention=convention)["results"][0]["accuracy"]
+    folds = pd.read_csv("out/pairs.csv").groupby("fold")
+    assert folds["is_correct"].mean().tolist() == pytest.approx(accuracy["per_fold"])
+    assert folds["threshold"].unique().str[0].tolist() == pytest.approx(accuracy["thresholds"])
+
+
 def test_an_explicit_twin_is_compared_on_the_same_pairs(world: World) -> None:
     result = run("fine", "coarse", twin=["coarse=runs/fine"])
     [gap] = result["comparisons"]

@@ -72,7 +72,7 @@ def table(measured: Measured) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "protocol": measured.protocol.card.name,
-            "fold": pairs["fold"].to_numpy(),
+            "fold": verdicts.fold,
             "reference_id": pairs["reference_id"].to_numpy(),
             "probe_id": pairs["probe_id"].to_numpy(),
             "is_genuine": pairs["is_genuine"].to_numpy(np.int64),
@@ -109,7 +109,7 @@ def failures(measured: Measured, thumbnails: Thumbnails | None) -> list[dict[str
         names = [thumbnails.name(protocol, int(side)) if thumbnails else None for side in sides]
         entries.append(
             {
-                "fold": int(pair["fold"]),
+                "fold": int(verdicts.fold[at]),
                 "reference_id": str(pair["reference_id"]),
                 "probe_id": str(pair["probe_id"]),
                 "is_genuine": bool(pair["is_genuine"]),
