@@ -162,3 +162,13 @@ def test_one_fold_only_and_one_class_only_are_errors() -> None:
         folds.cross_validated([0, 1, 2], [0, 1, 1], [0, 1, 1], thresholds.STRICT)
     with pytest.raises(MetricError, match="5 pairs cannot be cut into 10 folds"):
         folds.consecutive_folds(5, 10)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_facex_threshold_counts_scores_above_it_and_none_at_it(seed: int) -> None:
+    """Whole scores from 0 to 1,000: every one lies on a step, and float32 holds them exactly."""
+    rng = np.random.default_rng(seed)
+    scores = np.concatenate(([0, 1000], rng.integers(0, 8, 30) * 100)).astype(np.float64)
+    genuine = np.concatenate(([False, True], rng.random(30) < 0.5))
+    gains = [(scores[genuine] > t).mean() - (scores[~genuine] > t).mean() for t in range(1, 1001)]
+    assert thresholds.fit_facex(scores, genuine) == 1 + int(np.argmax(gains))

@@ -159,6 +159,12 @@ def test_a_mate_that_is_not_first_is_no_true_positive_however_high_it_scores() -
     assert (found.tpir, found.n_true_positives) == (0.5, 1)
 
 
+def test_equal_scores_count_against_the_probe_without_any_tolerance_too() -> None:
+    both = np.array([[1, 0], [1, 0]], np.float32)
+    assert identification.search(both[:1], both, [0], [0, 1], tolerance=0.0).rank.tolist() == [2]
+    assert identification.search(both[:1], both * [[1], [0.5]], [0], [0, 1], tolerance=0.0).rank.tolist() == [1]
+
+
 def test_where_every_mated_probe_failed_nobody_is_found_and_fpir_still_holds() -> None:
     found = identification.tpir_at_fpir([0, 0], [np.nan, np.nan], [0.5, 0.3], 0.5)
     assert (found.tpir, found.fnir, found.fpir_achieved, found.threshold) == (0.0, 1.0, 0.5, 0.5)
