@@ -340,6 +340,12 @@ class TrainConfig:
         Side of the square that is blanked in every training image, in pixels of the network's input; 0 for none.
     gradient_clip : float
         The gradient of all weights together is shortened to this Euclidean length; 0 leaves it as it is.
+    teacher : str
+        A model whose embeddings are learned, see `bnas_face.train.distill`; empty for none.
+    teacher_weight, relation_weight : float
+        Of the losses against the teacher's embeddings and against its cosines within a batch.
+    label_weight : float or None
+        Of the head's loss; None: 0 with a teacher, 1 without. At 0 there is no head, and names are not used.
     """
 
     name: str
@@ -371,6 +377,10 @@ class TrainConfig:
     auxiliary_weight: float = 0.4
     cutout_px: int = 0
     gradient_clip: float = 0.0
+    teacher: str = ""
+    teacher_weight: float = 1.0
+    relation_weight: float = 0.0
+    label_weight: float | None = None
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -379,11 +389,29 @@ class TrainConfig:
         for word, value, low, high in self._ranges():
             if value is not None:
                 _in_range(word, value, low, high)
+        self._check_teacher()
+
+    def _check_teacher(self) -> None:
+        if self.teacher and self.model.task != "embedding":
+            raise ConfigError(
+                f"Teacher '{self.teacher}' gives embeddings; a network that classifies cannot learn them."
+            )
+        if self.teacher and not self.teacher_weight + self.relation_weight + (self.label_weight or 0):
+            raise ConfigError(
+                "Every weight of the loss is 0. Raise --teacher-weight, --relation-weight or --label-weight."
+            )
+        if self.label_weight == 0 and not self.teacher:
+            raise ConfigError(
+                "--label-weight 0 leaves nothing to learn without a --teacher. Name one, or leave it out."
+            )
 
     def _ranges(self) -> list[tuple[str, float | None, float, float]]:
         return [
             ("number of epochs", self.epochs, 1, 100_000),
             ("batch size", self.batch_size, 2, 1_000_000),
+            ("weight of the teacher", self.teacher_weight, 0, 1e6),
+            ("weight of relations", self.relation_weight, 0, 1e6),
+            ("weight of labels", self.label_weight, 0, 1e6),
             ("auxiliary weight", self.auxiliary_weight, 0, 100),
             ("cutout in pixels", self.cutout_px, 0, 1024),
             ("gradient clip", self.gradient_clip, 0, 1e6),

@@ -40,6 +40,10 @@ _OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("scale", float, "Scale of the head.  [default: the paper's]"),
     ("margin", float, "Margin of the head in its own unit, see docs/models.md.  [default: the paper's]"),
     ("sub_centers", int, "Of head arcface: centers of each person, of which the nearest counts."),
+    ("teacher", str, "Learn the embeddings of runs/NAME, onnx:FILE or facenet:vggface2; names are not used then."),
+    ("teacher_weight", float, "Of the loss against the teacher's embeddings."),
+    ("relation_weight", float, "Of the loss against the teacher's cosines within a batch."),
+    ("label_weight", float, "Of the head's loss.  [default: 0 with a teacher, 1 without]"),
     ("epochs", int, "Times every image is seen."),
     ("batch_size", int, "Images per step, over all devices."),
     ("optimizer", str, "sgd, or adam, which is also what auto means."),
@@ -103,7 +107,8 @@ def command(
         values["backbone"] = "searched"
     values = presets.fill(values, given, preset)
     config = runs.begin(_config(name, values), run_dir, resume=resume, overwrite=overwrite, given=given)
-    outcome = train(config, run_dir, resume=resume, on_decode=_show_decoding)
+    teacher = _teacher(config) if config.teacher else None
+    outcome = train(config, run_dir, resume=resume, teacher=teacher, on_decode=_show_decoding)
     if runs.is_helper_process():
         return
     held_out = "held-out images" if config.model.task == "classification" else "held-out people"
@@ -113,6 +118,17 @@ def command(
         click.echo(f"Now test it:  bnasface eval {protocols} --model {run_dir}")
     if hint := source.overlap_hint(config):
         click.echo(hint)
+
+
+def _teacher(config: TrainConfig) -> Any:
+    from bnas_face.teacher import open_teacher
+    from bnas_face.train import runs
+
+    def show(done: int, total: int) -> None:
+        if done == total and not runs.is_helper_process():
+            click.echo(f"{config.teacher} has looked at {total} new images.")
+
+    return open_teacher(config.teacher, show)
 
 
 def _config(name: str, values: dict[str, Any]) -> TrainConfig:

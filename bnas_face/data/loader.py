@@ -41,10 +41,13 @@ class Batch:
     pixels : ndarray of uint8, shape (batch_size, size_px, size_px, 3)
         RGB, augmented.
     labels : ndarray of int64, shape (batch_size,)
+    indices : ndarray of int64, shape (batch_size,)
+        Position of each image in the training set; empty where nobody asks.
     """
 
     pixels: Pixels
     labels: NDArray[np.int64]
+    indices: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def decode_all(
@@ -243,7 +246,7 @@ def batches(
     def assemble() -> Iterator[Batch]:
         for step in range(skip, n_batches(len(pixels), batch_size)):
             indices = order[step * batch_size : (step + 1) * batch_size][rank::world_size]
-            yield Batch(augmentation.apply(pixels, indices), labels[indices])
+            yield Batch(augmentation.apply(pixels, indices), labels[indices], indices)
 
     return in_background(assemble())
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bnas_face import models
 from bnas_face.config import TrainConfig
 from bnas_face.models.pixels import normalised
+from bnas_face.train.distill import Teaching
 
 EMBED_BATCH = 256
 
@@ -25,27 +26,61 @@ class Learner(nn.Module):
     ----------
     config : TrainConfig
     n_identities : int
+    targets : ndarray of float32, shape (n_images, teacher_dim), optional
+        The teacher's embeddings of all training images; they stay in main memory, and are no part of the state.
     """
 
-    def __init__(self, config: TrainConfig, n_identities: int) -> None:
+    def __init__(self, config: TrainConfig, n_identities: int, targets: NDArray[np.float32] | None = None) -> None:
         super().__init__()
         self.backbone = models.build(config.model)
-        self.head = models.build_head(
-            config.head,
-            embedding_dim=config.model.embedding_dim,
-            n_identities=n_identities,
-            scale=config.scale,
-            margin=config.margin,
-            sub_centers=config.sub_centers,
-        )
+        self.label_weight = label_weight(config)
+        self.head = _head(config, n_identities) if self.label_weight else None
+        self.targets = None if targets is None else torch.from_numpy(targets)
+        self.teaching = None if targets is None else _teaching(config, targets.shape[1])
         self.auxiliary_weight = config.auxiliary_weight if config.model.auxiliary else 0.0
 
-    def forward(self, pixels: Tensor, labels: Tensor) -> Tensor:
-        """RGB uint8 (batch_size, size_px, size_px, 3) and int64 (batch_size,) → mean loss."""
-        loss: Tensor = self.head(self.backbone(normalised(pixels)), labels)
-        if self.auxiliary_weight and self.backbone.auxiliary_logits is not None:
-            loss = loss + self.auxiliary_weight * self.head(self.backbone.auxiliary_logits, labels)
+    def forward(self, pixels: Tensor, labels: Tensor, indices: Tensor | None = None) -> Tensor:
+        """RGB uint8 (batch_size, size_px, size_px, 3), int64 (batch_size,) → mean loss.
+
+        `indices`, int64 (batch_size,) in main memory, are the images' positions, which a teacher's loss needs.
+        """
+        embeddings: Tensor = self.backbone(normalised(pixels))
+        loss: Tensor = embeddings.new_zeros((), dtype=torch.float32)
+        if self.head is not None:
+            loss = loss + self.label_weight * self.head(embeddings, labels)
+            if self.auxiliary_weight and self.backbone.auxiliary_logits is not None:
+                loss = loss + self.auxiliary_weight * self.head(self.backbone.auxiliary_logits, labels)
+        if self.teaching is not None and self.targets is not None and indices is not None:
+            loss = loss + self.teaching(embeddings, self.targets[indices].to(embeddings.device, non_blocking=True))
         return loss
+
+
+def label_weight(config: TrainConfig) -> float:
+    """Weight of the head's loss: 0 with a teacher and 1 without, where it was left open."""
+    if config.label_weight is None:
+        return 0.0 if config.teacher else 1.0
+    return config.label_weight
+
+
+def _head(config: TrainConfig, n_identities: int) -> nn.Module:
+    head: nn.Module = models.build_head(
+        config.head,
+        embedding_dim=config.model.embedding_dim,
+        n_identities=n_identities,
+        scale=config.scale,
+        margin=config.margin,
+        sub_centers=config.sub_centers,
+    )
+    return head
+
+
+def _teaching(config: TrainConfig, teacher_dim: int) -> Teaching:
+    return Teaching(
+        config.model.embedding_dim,
+        teacher_dim,
+        embedding_weight=config.teacher_weight,
+        relation_weight=config.relation_weight,
+    )
 
 
 def drop_paths(backbone: Any, probability: float) -> None:

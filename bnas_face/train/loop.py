@@ -20,6 +20,7 @@ from bnas_face.schedule import lr_at
 from bnas_face.train import checkpoint, environment, log, recipe, runs
 from bnas_face.train.checkpoint import Counters
 from bnas_face.train.devices import make_fabric
+from bnas_face.train.distill import Teacher
 from bnas_face.train.learner import Learner, drop_paths, embed, recognised
 from bnas_face.train.progress import TrainingProgress
 from bnas_face.train.source import TrainingData, check_names, prepare
@@ -56,6 +57,7 @@ def train(
     run_dir: Path,
     *,
     resume: bool = False,
+    teacher: Teacher | None = None,
     on_decode: Callable[[int, int], None] | None = None,
 ) -> Outcome:
     """Train a network and write its run folder.
@@ -70,6 +72,8 @@ def train(
     resume : bool
         Go on from the last saved state, if there is one; the result equals that of an uninterrupted run on the same
         machine. Without it, an earlier run in the folder is removed as soon as everything is ready to begin.
+    teacher : Teacher or None
+        Opened ``config.teacher``: `bnas_face.teacher.open_teacher`.
     on_decode : callable or None
         Called with (images decoded, images in all).
 
@@ -85,11 +89,13 @@ def train(
         If the loss is no longer finite; the last saved state is kept.
     """
     config = recipe.resolve(config)
+    if bool(config.teacher) != (teacher is not None):
+        raise ConfigError(f"Teacher is '{config.teacher}', and {'none' if teacher is None else 'another'} was opened.")
     check_names(config)
     Learner(config, n_identities=_n_outputs(config))  # what cannot be built is told before images are decoded
     fabric = make_fabric(config)
     fabric.launch()
-    data = prepare(config, progress=on_decode if fabric.is_global_zero else None)
+    data = prepare(config, teacher=teacher, progress=on_decode if fabric.is_global_zero else None)
     with runs.only_one(run_dir) if fabric.is_global_zero else nullcontext():
         trainer = Trainer(config, run_dir, data, fabric, resume=resume)
         if fabric.is_global_zero:
@@ -130,7 +136,7 @@ class Trainer:
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.config, self.run_dir, self.data, self.fabric = config, run_dir, data, fabric
-        self.learner = Learner(config, data.n_identities)
+        self.learner = Learner(config, data.n_identities, data.targets)
         self.learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer: Any = recipe.make_optimizer(self.learner, config)
         self.counters, self.rows = Counters(), list[log.Row]()
@@ -201,7 +207,7 @@ class Trainer:
             group["lr"] = self._lr(step)
         pixels = torch.from_numpy(batch.pixels).to(fabric.device, non_blocking=True)
         labels = torch.from_numpy(batch.labels).to(fabric.device, non_blocking=True)
-        loss = self.wrapped(pixels, labels)
+        loss = self.wrapped(pixels, labels, torch.from_numpy(batch.indices))
         self.optimizer.zero_grad()
         fabric.backward(loss)
         value = float(fabric.all_reduce(loss.detach(), reduce_op="mean"))

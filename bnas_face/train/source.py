@@ -14,6 +14,7 @@ from bnas_face.config import TrainConfig
 from bnas_face.data import development, loader
 from bnas_face.data.images import FaceImages
 from bnas_face.data.selection import limited, protocol_names, select
+from bnas_face.train.distill import Teacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,8 @@ class TrainingData:
         Of objects.
     provenance : dict
         JSON values for ``config.json``.
+    targets : ndarray of float32, shape (n_images, teacher_dim), or None
+        The teacher's embeddings.
     """
 
     pixels: NDArray[np.uint8]
@@ -42,10 +45,13 @@ class TrainingData:
     development_pairs: development.DevelopmentPairs | None
     development_labels: NDArray[np.int64] | None
     provenance: dict[str, Any]
+    targets: NDArray[np.float32] | None = None
 
 
-def prepare(config: TrainConfig, *, progress: loader.Progress | None = None) -> TrainingData:
-    """Select, split and decode what `config` names.
+def prepare(
+    config: TrainConfig, *, teacher: Teacher | None = None, progress: loader.Progress | None = None
+) -> TrainingData:
+    """Select, split and decode what `config` names, and have the teacher look at it.
 
     Raises
     ------
@@ -61,6 +67,7 @@ def prepare(config: TrainConfig, *, progress: loader.Progress | None = None) -> 
     elif config.development_share > 0:
         training, held = development.split(images, config.development_share, seed=config.seed)
         pairs = development.draw_pairs(held.labels, config.development_pairs, seed=config.seed)
+    targets = None if teacher is None else teacher.embed(training)
     size_px = config.model.size_px
     empty = np.empty((0, size_px, size_px, 3), np.uint8)
     return TrainingData(
@@ -70,7 +77,8 @@ def prepare(config: TrainConfig, *, progress: loader.Progress | None = None) -> 
         development_pixels=empty if held is None else loader.decode_all(held, size_px),
         development_pairs=pairs,
         development_labels=held.labels if held is not None and is_objects else None,
-        provenance=_provenance(config, training, held),
+        provenance=_provenance(config, training, held) | ({} if teacher is None else {"teacher": dict(teacher.info)}),
+        targets=targets,
     )
 
 
