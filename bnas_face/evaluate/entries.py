@@ -9,17 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnas_face.evaluate.conventions import Verdicts
-from bnas_face.metrics import slices, uncertainty
+from bnas_face.metrics import folds, slices, uncertainty
 from bnas_face.metrics.uncertainty import Replicates
 
 WILSON = "Wilson 95 %, pairs taken as independent"
+UNEQUAL = "folds of unequal size weighed alike"
 Statistic = Callable[[Replicates], NDArray[np.float64]]
 
 
 def accuracy(verdicts: Verdicts) -> dict[str, Any]:
     """Accuracy with both spreads, its Wilson interval and the thresholds."""
     measured = verdicts.accuracy
-    low, high = uncertainty.wilson(measured.n_correct, measured.n_pairs)
+    weight = folds.weights(verdicts.fold)
+    n = measured.n_pairs if weight is None else folds.effective_size(weight)
+    low, high = uncertainty.wilson(measured.n_correct if weight is None else min(measured.value, 1.0) * n, n)
     one_fold = None if measured.std is not None else "one tested fold has no spread"
     return {
         "value": measured.value,
@@ -29,7 +32,7 @@ def accuracy(verdicts: Verdicts) -> dict[str, Any]:
         "sem_method": one_fold or "sample standard deviation over folds (ddof 1) / sqrt(n_folds)",
         "ci_low": low,
         "ci_high": high,
-        "ci_method": WILSON,
+        "ci_method": WILSON if weight is None else f"{WILSON}, {UNEQUAL}",
         "per_fold": measured.per_fold.tolist(),
         "thresholds": [None if np.isnan(threshold) else float(threshold) for threshold in verdicts.fold_threshold],
     }

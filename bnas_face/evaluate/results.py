@@ -14,7 +14,7 @@ from bnas_face.errors import MetricError
 from bnas_face.evaluate import breakdown, entries
 from bnas_face.evaluate.conventions import Convention, Verdicts, decide
 from bnas_face.evaluate.protocol import Protocol
-from bnas_face.metrics import distributions, paired, rates, uncertainty
+from bnas_face.metrics import distributions, folds, paired, rates, uncertainty
 
 SCHEMA = "bnas_face.result/1"
 N_REPLICATES = 1000
@@ -164,7 +164,8 @@ def compare(first: Measured, twin: Measured, *, n_replicates: int = N_REPLICATES
     tested = first.verdicts.tested
     reference, probe = (subject[tested] for subject in first.protocol.subjects())
     correct, other = first.verdicts.is_correct, twin.verdicts.is_correct
-    replicates = paired.difference_replicates(correct, other, reference, probe, n_replicates, seed)
+    weight = folds.weights(first.verdicts.fold)
+    replicates = paired.difference_replicates(correct, other, reference, probe, n_replicates, seed, weight=weight)
     n_only_first, n_only_twin = paired.discordant(correct, other)
     return {
         "protocol": first.protocol.card.name,

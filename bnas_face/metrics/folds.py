@@ -152,3 +152,30 @@ def accuracy(is_correct: ArrayLike, fold: ArrayLike) -> Accuracy:
         n_correct=int(np.count_nonzero(correct)),
         n_pairs=len(correct),
     )
+
+
+def weights(fold: ArrayLike) -> FloatArray | None:
+    """Weight of each pair in the mean over folds, with mean 1; None where folds have one size and all weigh alike.
+
+    n_pairs / (n_folds · size of the pair's fold): a pair of a small fold counts more.
+
+    Parameters
+    ----------
+    fold : array-like of int, shape (n_pairs,)
+
+    Returns
+    -------
+    ndarray of float64, shape (n_pairs,), or None
+    """
+    _, index, sizes = np.unique(np.asarray(fold), return_inverse=True, return_counts=True)
+    return None if np.ptp(sizes) == 0 else len(index) / (len(sizes) * sizes[index])
+
+
+def effective_size(weight: FloatArray) -> float:
+    """As many pairs of equal weight tell as much: (Σ w)² / Σ w².
+
+    References
+    ----------
+    Kish, "Survey Sampling", Wiley 1965, section 11.7.
+    """
+    return float(weight.sum() ** 2 / (weight @ weight))

@@ -86,6 +86,8 @@ def difference_replicates(
     probe_subject: ArrayLike,
     n_replicates: int = 1000,
     seed: int = 0,
+    *,
+    weight: FloatArray | None = None,
 ) -> FloatArray:
     """Accuracy of the first minus accuracy of the other model under resampling of subjects.
 
@@ -98,6 +100,8 @@ def difference_replicates(
     reference_subject, probe_subject : array-like of int, shape (n_pairs,)
         See `uncertainty.pair_weights`.
     n_replicates, seed : int
+    weight : ndarray of float64, shape (n_pairs,), optional
+        How much each pair counts in the accuracy, as from `folds.weights`; None: all alike.
 
     Returns
     -------
@@ -107,12 +111,13 @@ def difference_replicates(
     first, other = _same_pairs(is_correct, other_is_correct)
     reference, probe = np.asarray(reference_subject), np.asarray(probe_subject)
     same_length("is_correct", first, "reference_subject", reference)
-    gain = first.astype(np.float64) - other
+    counts = np.ones(len(first)) if weight is None else weight
+    gain = (first.astype(np.float64) - other) * counts
     parts = []
     for weights in pair_weights(reference, probe, n_replicates, seed):
-        total = weights.sum(axis=1, dtype=np.float64)
-        parts.append(np.where(total > 0, weights @ gain / np.maximum(total, 1), np.nan))
-    of_impostors = gain[reference != probe] - gain.mean()
+        total = weights.sum(axis=1, dtype=np.float64) if weight is None else weights @ counts
+        parts.append(np.where(total > 0, weights @ gain / np.where(total > 0, total, 1), np.nan))
+    of_impostors = (gain - counts * gain.sum() / counts.sum())[reference != probe]
     return corrected(np.concatenate(parts), float(of_impostors @ of_impostors) / len(gain) ** 2)
 
 

@@ -34,12 +34,12 @@ class Interval:
     method: str
 
 
-def wilson(n_correct: int, n_pairs: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(n_correct: float, n_pairs: float, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of a proportion, pairs taken as independent.
 
     Parameters
     ----------
-    n_correct, n_pairs : int
+    n_correct, n_pairs : int, or float where pairs have weights
         0 <= n_correct <= n_pairs, n_pairs >= 1.
     confidence : float
         In (0, 1).

@@ -207,3 +207,20 @@ def test_people_rendered_for_training_are_strangers_everywhere() -> None:
     assert found["overlap_unknown"] is None
     assert (found["without_overlap"]["n_people"], found["without_overlap"]["n_left_out"]) == (0, 0)
     assert found["without_overlap"]["reason"] == "people rendered for training are in no protocol"
+
+
+def test_folds_of_unequal_size_have_intervals_around_their_mean() -> None:
+    """A fold of four pairs counts as much in the mean as one of 78; intervals of the pooled count would miss it."""
+    of = protocol()
+    fold = np.where(np.arange(160) < 4, 0, 1 + np.arange(160) // 2 % 2)
+    of = replace(of, card=small_protocol.card(n_folds=3), pairs=of.pairs.assign(fold=fold))
+    scores = np.where(of.is_genuine, 0.9, 0.1) + np.arange(160)[::-1] / 1e4
+    wrong = scores.copy()
+    wrong[:4] = np.where(of.is_genuine[:4], 0.0, 1.0)
+    entry = measured(of, wrong).entry["accuracy"]
+    assert entry["value"] == np.mean(entry["per_fold"]) < 0.7
+    assert entry["ci_low"] < entry["value"] < entry["ci_high"]
+    assert entry["ci_method"].endswith("folds of unequal size weighed alike")
+    gap = results.compare(measured(of, wrong), measured(of, scores), n_replicates=400)
+    assert gap["difference"] < -0.3
+    assert gap["ci_low"] <= gap["difference"] <= gap["ci_high"]

@@ -172,3 +172,14 @@ def test_the_facex_threshold_counts_scores_above_it_and_none_at_it(seed: int) ->
     genuine = np.concatenate(([False, True], rng.random(30) < 0.5))
     gains = [(scores[genuine] > t).mean() - (scores[~genuine] > t).mean() for t in range(1, 1001)]
     assert thresholds.fit_facex(scores, genuine) == 1 + int(np.argmax(gains))
+
+
+def test_weights_of_folds_make_the_pooled_share_the_mean_over_folds() -> None:
+    fold = np.array([0] * 2 + [1] * 5 + [4] * 13)
+    right = np.random.default_rng(0).random(20) < 0.6
+    weight = folds.weights(fold)
+    assert weight is not None
+    assert weight.mean() == pytest.approx(1)
+    assert (weight * right).mean() == pytest.approx(folds.accuracy(right, fold).value)
+    assert folds.effective_size(weight) == pytest.approx(9 / (1 / 2 + 1 / 5 + 1 / 13))
+    assert folds.weights([0, 0, 3, 3]) is None
