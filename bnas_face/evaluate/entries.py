@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bnas_face.errors import MetricError
 from bnas_face.evaluate.conventions import Verdicts
 from bnas_face.metrics import folds, slices, uncertainty
+from bnas_face.metrics.rates import ErrorCurve, tar_of
 from bnas_face.metrics.uncertainty import Replicates
 
 WILSON = "Wilson 95 %, pairs taken as independent"
@@ -35,6 +37,25 @@ def accuracy(verdicts: Verdicts) -> dict[str, Any]:
         "ci_method": WILSON if weight is None else f"{WILSON}, {UNEQUAL}",
         "per_fold": measured.per_fold.tolist(),
         "thresholds": [None if np.isnan(threshold) else float(threshold) for threshold in verdicts.fold_threshold],
+    }
+
+
+def tar(curve: ErrorCurve, target: float, interval: Callable[[float], dict[str, Any]]) -> dict[str, Any]:
+    """TAR at an FMR target with its interval, or why it is refused; `interval` is asked only where it is not."""
+    try:
+        found = tar_of(curve, target)
+    except MetricError as error:
+        keys = ("tar", "fmr_achieved", "fmr_upper", "n_false_matches", "threshold", "ci_low", "ci_high", "ci_method")
+        return {"fmr_target": target, "refused": str(error), **dict.fromkeys(keys)}
+    return {
+        "fmr_target": target,
+        "refused": None,
+        "tar": found.tar,
+        "fmr_achieved": found.fmr_achieved,
+        "fmr_upper": found.fmr_upper,
+        "n_false_matches": found.n_false_matches,
+        "threshold": found.threshold,
+        **interval(target),
     }
 
 

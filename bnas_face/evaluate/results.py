@@ -123,7 +123,9 @@ def measure(
             "threshold": eer.threshold,
             **entries.bootstrap_interval(drawn, lambda r: r.eer),
         },
-        "tar_at_fmr": [_tar(curve, target, targets, drawn) for target in protocol.card.fmr_targets],
+        "tar_at_fmr": [
+            entries.tar(curve, target, _interval_of(targets, drawn)) for target in protocol.card.fmr_targets
+        ],
         "d_prime": _or_reason(lambda: distributions.d_prime(scores[compared], genuine)),
         "curve": {
             "threshold": curve.threshold[keep].tolist(),
@@ -237,26 +239,6 @@ def protocol_entry(protocol: Protocol) -> dict[str, Any]:
     }
 
 
-def _tar(
-    curve: rates.ErrorCurve, target: float, supported: tuple[float, ...], drawn: uncertainty.Replicates
-) -> dict[str, Any]:
-    try:
-        found = rates.tar_of(curve, target)
-    except MetricError as error:
-        keys = ("tar", "fmr_achieved", "fmr_upper", "n_false_matches", "threshold", "ci_low", "ci_high", "ci_method")
-        return {"fmr_target": target, "refused": str(error), **dict.fromkeys(keys)}
-    return {
-        "fmr_target": target,
-        "refused": None,
-        "tar": found.tar,
-        "fmr_achieved": found.fmr_achieved,
-        "fmr_upper": found.fmr_upper,
-        "n_false_matches": found.n_false_matches,
-        "threshold": found.threshold,
-        **entries.bootstrap_interval(drawn, partial(_column, supported.index(target))),
-    }
-
-
 def band_grid(n_impostor: int) -> tuple[float, ...]:
     """FMRs at which the band of an error curve is given, evenly over the decades from 1/n_impostor to 0.5."""
     return tuple(float(rate) for rate in np.unique(np.geomspace(min(1 / n_impostor, 0.5), 0.5, BAND_POINTS)))
@@ -271,6 +253,11 @@ def _band(grid: tuple[float, ...], drawn: uncertainty.Replicates, first: int) ->
         "fnmr_high": [None if tar["ci_low"] is None else 1 - tar["ci_low"] for tar in tars],
         "method": f"{tars[0]['ci_method']}, pointwise",
     }
+
+
+def _interval_of(supported: tuple[float, ...], drawn: uncertainty.Replicates) -> Callable[[float], dict[str, Any]]:
+    """What gives the interval of the TAR at a target that the data support."""
+    return lambda target: entries.bootstrap_interval(drawn, partial(_column, supported.index(target)))
 
 
 def _column(column: int, drawn: uncertainty.Replicates) -> NDArray[np.float64]:

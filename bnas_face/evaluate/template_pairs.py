@@ -270,25 +270,8 @@ def _tars(
         kept = tail.tail_of(scores, genuine, reference, probe, max(resampled))
         replicates = tail.tar_replicates(kept, resampled, n_replicates, seed)
         intervals = {t: entries.interval(replicates[:, column]) for column, t in enumerate(resampled)}
-    return [_tar(curve, target, intervals.get(target)) for target in targets]
-
-
-def _tar(curve: rates.ErrorCurve, target: float, interval: dict[str, Any] | None) -> dict[str, Any]:
-    try:
-        found = rates.tar_of(curve, target)
-    except MetricError as error:
-        keys = ("tar", "fmr_achieved", "fmr_upper", "n_false_matches", "threshold", "ci_low", "ci_high", "ci_method")
-        return {"fmr_target": target, "refused": str(error), **dict.fromkeys(keys)}
-    return {
-        "fmr_target": target,
-        "refused": None,
-        "tar": found.tar,
-        "fmr_achieved": found.fmr_achieved,
-        "fmr_upper": found.fmr_upper,
-        "n_false_matches": found.n_false_matches,
-        "threshold": found.threshold,
-        **(interval or {"ci_low": None, "ci_high": None, "ci_method": TOO_MANY}),
-    }
+    none = {"ci_low": None, "ci_high": None, "ci_method": TOO_MANY}
+    return [entries.tar(curve, target, lambda t: intervals.get(t, none)) for target in targets]
 
 
 def compare(first: MeasuredTemplates, twin: MeasuredTemplates, *, n_replicates: int, seed: int) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def _claim(comparison: Comparison, found: str, n: int) -> str:
         return "is indistinguishable from"
     amount = numbers.points(value, n).lstrip("−+")
     side = "below" if value < 0 else "above"
-    return f"is {amount} points {side}"
+    return f"{'may be' if found == 'undecided' else 'is'} {amount} points {side}"
 
 
 def _evidence(comparison: Comparison, found: str, own: Headline | None, twin: Headline | None) -> str:
