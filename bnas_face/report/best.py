@@ -10,7 +10,7 @@ from bnas_face.report.verdict import finding
 
 NOTE = (
     "★ = significantly best of its protocol: a model beside its twin by the verdict's own rule (interval and corrected "
-    "test), any other two models by 95 % intervals that do not overlap (those of the accuracy take pairs as "
+    "test), any other two models by 95 % intervals that do not overlap (those of the accuracy take decisions as "
     "independent). "
     "Where no model is marked, the best is not told from the next."
 )
