@@ -10,7 +10,7 @@ import pandas as pd
 
 from bnas_face.data import datasets, duplicates, overlap
 from bnas_face.data.images import FaceImages
-from bnas_face.errors import ConfigError, FormatError
+from bnas_face.errors import ConfigError, DatasetError, FormatError
 from bnas_face.evaluate import similar_people, text_csv
 from bnas_face.evaluate.embed import Embedder, embed_images, open_embedder
 from bnas_face.files import atomic_path
@@ -160,7 +160,10 @@ def _faces(
         embed_images(embedder, images, progress=_told(progress, f"Embedding {images.name}"))
         for images in (first, second)
     ]
-    found = similar_people.find(first, embeddings[0], second, embeddings[1])
+    try:
+        found = similar_people.find(first, embeddings[0], second, embeddings[1])
+    except DatasetError as error:  # what was found without faces stands
+        return [f"Not compared by face: {error}"], []
     rows: list[Row] = [
         ("similar_person", first.name, first.identity_names[a], second.name, second.identity_names[b], round(cosine, 4))
         for a, b, cosine in found.pairs

@@ -62,6 +62,7 @@ def prepare(
 ) -> Plan:
     """Open models and protocols and match them; parameters and errors as in `evaluate.evaluate`, nothing is written."""
     chosen = conventions.get(convention)
+    _check_onnx(models, onnx)
     opened: list[AnyProtocol] = [protocol.load(name) for name in _distinct(protocols, "protocol")]
     development = _opened_development(threshold_from, protocols, opened)
     embedders = [open_embedder(spec, **onnx) for spec in _distinct(models, "model", place)]
@@ -82,6 +83,15 @@ def prepare(
         same_people=() if same_people is None else audit.read_same_people(same_people),
         notes=notes,
     )
+
+
+def _check_onnx(models: Sequence[str], options: Mapping[str, Any]) -> None:
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+    if given and not any(model.startswith("onnx:") for model in models):
+        raise ConfigError(
+            f"{', '.join(given)} is for ONNX models, and none is evaluated here: others bring their preprocessing along. "
+            "Leave it out, or name a model as onnx:FILE."
+        )
 
 
 def _opened_development(name: str | None, tested: Sequence[str], opened: Sequence[AnyProtocol]) -> Protocol | None:

@@ -141,6 +141,13 @@ def test_a_brighter_image_is_a_near_copy_and_no_copy(monkeypatch: pytest.MonkeyP
     assert found.facts[1].startswith("1 copies and 1 near copies")
 
 
+def test_too_few_faces_leave_what_was_found_without_them(sets: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit.similar_people, "LEAST_PEOPLE", 61)
+    found = audit.audit("one", "two", "runs/net")
+    assert found.facts[-1].startswith("Not compared by face: 'set1' and 'set2' have 60 people with two usable images")
+    assert found.findings["finding"].tolist() == ["same_name"]
+
+
 def test_numbered_people_cannot_be_found_by_name(sets: dict[str, Any]) -> None:
     object.__setattr__(sets["two"], "identity_names", tuple(map(str, range(N_PEOPLE))))
     assert "'set2' has no names of people: nobody can be found by name." in audit.audit("one", "two").facts

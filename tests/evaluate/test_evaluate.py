@@ -385,11 +385,11 @@ def test_onnx_options_reach_the_model(world: World, monkeypatch: pytest.MonkeyPa
 
     def opener(spec: str, **options: Any) -> Any:
         asked.update(options)
-        return world.open(spec)
+        return world.open("runs/fine")
 
     monkeypatch.setattr(plan, "open_embedder", opener)
     arguments = ["--onnx-mean", "0.485,0.456,0.406", "--onnx-std", "1,2,3", "--onnx-colour-order", "BGR"]
-    done = invoke(monkeypatch, "--protocol", "small", "--model", "runs/fine", *arguments)
+    done = invoke(monkeypatch, "--protocol", "small", "--model", "onnx:fine.onnx", *arguments)
     assert done.exit_code == 0
     assert asked == {"onnx_mean": (0.485, 0.456, 0.406), "onnx_std": (1.0, 2.0, 3.0), "onnx_colour_order": "BGR"}
 
@@ -481,3 +481,8 @@ def test_a_development_protocol_that_is_tested_as_a_whole_under_another_name_is_
     world.protocols["again"] = small_protocol.protocol(name="again")
     with pytest.raises(ConfigError, match="names 'again', and 160 of its 160 pairs are tested here too"):
         run("fine", threshold_from="again")
+
+
+def test_onnx_options_without_an_onnx_model_are_an_error(world: World) -> None:
+    with pytest.raises(ConfigError, match=r"--onnx-std is for ONNX models, and none is evaluated here"):
+        run("fine", onnx_std=(1.0, 1.0, 1.0))
