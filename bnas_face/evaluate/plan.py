@@ -89,7 +89,7 @@ def _check_onnx(models: Sequence[str], options: Mapping[str, Any]) -> None:
     given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
     if given and not any(model.startswith("onnx:") for model in models):
         raise ConfigError(
-            f"{', '.join(given)} is for ONNX models, and none is evaluated here: others bring their preprocessing along. "
+            f"{', '.join(given)} is for ONNX models, and none is evaluated here: others bring theirs along. "
             "Leave it out, or name a model as onnx:FILE."
         )
 

@@ -143,7 +143,7 @@ def test_a_brighter_image_is_a_near_copy_and_no_copy(monkeypatch: pytest.MonkeyP
 
 def test_too_few_faces_leave_what_was_found_without_them(sets: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit.similar_people, "LEAST_PEOPLE", 61)
-    found = audit.audit("one", "two", "runs/net")
+    found = audit.audit("one", "two", "runs/embedding")
     assert found.facts[-1].startswith("Not compared by face: 'set1' and 'set2' have 60 people with two usable images")
     assert found.findings["finding"].tolist() == ["same_name"]
 
