@@ -12,8 +12,8 @@ import pandas as pd
 
 from bnas_face.data import datasets, importing, library, overlap
 from bnas_face.data.formats import folders
-from bnas_face.data.images import FaceImages
-from bnas_face.errors import BrokenImageError, DatasetError, FormatError
+from bnas_face.data.images import FaceImages, read_usable
+from bnas_face.errors import BrokenImageError, FormatError
 
 Progress = Callable[[int, int], None]
 _BATCH = 256
@@ -79,20 +79,9 @@ def _broken(images: FaceImages, progress: Progress | None) -> Iterator[str]:
     """Decode everything, in batches; a batch that fails is read image by image."""
     for start in range(0, len(images), _BATCH):
         indices = np.arange(start, min(start + _BATCH, len(images)))
-        try:
-            images.read(indices)
-        except (BrokenImageError, FormatError, DatasetError):
-            yield from _broken_one_by_one(images, indices.tolist())
+        yield from read_usable(images, indices)[2].values()
         if progress:
             progress(int(indices[-1]) + 1, len(images))
-
-
-def _broken_one_by_one(images: FaceImages, indices: list[int]) -> Iterator[str]:
-    for index in indices:
-        try:
-            images.read(np.array([index]))
-        except (BrokenImageError, FormatError, DatasetError) as error:
-            yield str(error)
 
 
 def _content(found: library.Manifest, facts: list[str]) -> Iterator[str]:

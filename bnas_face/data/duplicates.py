@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bnas_face.data.images import FaceImages, resize
-from bnas_face.errors import BrokenImageError, DatasetError, FormatError
+from bnas_face.data.images import FaceImages, read_usable, resize
 
 HASH_ROWS, HASH_COLUMNS = 8, 9
 BANDS = 4
@@ -71,30 +70,14 @@ def prints(images: FaceImages, progress: Progress | None = None) -> Prints:
     broken: dict[int, str] = {}
     for start in range(0, len(images), _BATCH):
         at = np.arange(start, min(start + _BATCH, len(images)))
-        pixels, bad = _read(images, at)
-        broken |= bad
-        digests += [
-            b"" if int(k) in bad else hashlib.sha256(image).digest() for k, image in zip(at, pixels, strict=True)
-        ]
-        hashes[at] = [difference_hash(image) for image in pixels]
+        usable, pixels, reasons = read_usable(images, at)
+        broken |= {int(at[position]): why for position, why in reasons.items()}
+        found = dict(zip(usable.tolist(), pixels, strict=True))
+        digests += [hashlib.sha256(found[k]).digest() if k in found else b"" for k in range(len(at))]
+        hashes[at[usable]] = [difference_hash(image) for image in pixels]
         if progress:
             progress(int(at[-1]) + 1, len(images))
     return Prints(digests=tuple(digests), hashes=hashes, broken=broken)
-
-
-def _read(images: FaceImages, at: NDArray[np.int64]) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    """A batch; black images and reasons in the place of those that cannot be read."""
-    try:
-        return images.read(at), {}
-    except (BrokenImageError, FormatError, DatasetError):
-        pixels = np.zeros((len(at), images.size_px, images.size_px, 3), np.uint8)
-        bad: dict[int, str] = {}
-        for row, k in enumerate(at):
-            try:
-                pixels[row] = images.read(at[row : row + 1])[0]
-            except (BrokenImageError, FormatError, DatasetError) as error:
-                bad[int(k)] = str(error)
-        return pixels, bad
 
 
 def difference_hash(image: NDArray[np.uint8]) -> int:

@@ -105,6 +105,42 @@ class _Selected:
         return self.read(self.indices[positions])
 
 
+def read_usable(
+    images: FaceImages, indices: NDArray[np.int64], broken: type[DatasetError] = DatasetError
+) -> tuple[NDArray[np.int64], NDArray[np.uint8], dict[int, str]]:
+    """Read what can be read; a batch that fails is read image by image, to learn which.
+
+    Parameters
+    ----------
+    images : FaceImages
+    indices : ndarray of int64, shape (n,)
+    broken : type
+        The error that makes an image unusable; any other ends the call.
+
+    Returns
+    -------
+    positions : ndarray of int64, shape (n_usable,)
+        In `indices`, ascending.
+    pixels : ndarray of uint8, shape (n_usable, size_px, size_px, 3)
+    reasons : dict of int to str
+        Position in `indices` → why that image cannot be used.
+    """
+    try:
+        return np.arange(len(indices)), images.read(indices), {}
+    except broken:
+        pass
+    usable: list[int] = []
+    pixels = [np.zeros((0, images.size_px, images.size_px, 3), np.uint8)]
+    reasons: dict[int, str] = {}
+    for at in range(len(indices)):
+        try:
+            pixels.append(images.read(indices[at : at + 1]))
+            usable.append(at)
+        except broken as error:
+            reasons[at] = str(error)
+    return np.array(usable, np.int64), np.concatenate(pixels), reasons
+
+
 def resize(images: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     """Resize a batch (n, h, w, 3) of uint8 to (n, size_px, size_px, 3): area averaging down, bilinear up."""
     if images.shape[1:3] == (size_px, size_px):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -241,6 +241,20 @@ def people_of(training: Mapping[str, Any] | None, same: Collection[tuple[str, st
         both = {overlap.normalised_name(name) for name in pair} - {""}
         names |= both if names & both else set()
     return People(names=frozenset(names - {""}), n_same=len(same))
+
+
+def people_of_all(
+    trainings: Iterable[Mapping[str, Any] | None], same: Collection[tuple[str, str]] = ()
+) -> list[People]:
+    """`people_of` several models; a training set that they share, as twins do, is looked up once."""
+    known: dict[str, People] = {}
+    found = []
+    for training in trainings:
+        key = repr([(training or {}).get(name) for name in ("dataset", "exclude_names_of", "min_images")])
+        if key not in known:
+            known[key] = people_of(training, same)
+        found.append(known[key])
+    return found
 
 
 def without_overlap(

@@ -155,7 +155,9 @@ def decide(
         fold_threshold = _by_fold(decisions.fold_threshold, fold[use], np.unique(fold))
     is_match = np.zeros(len(scores), np.bool_)
     is_match[use] = decisions.is_match
-    is_correct = completed & (is_match == is_genuine) & ~_undecided(convention, scores, threshold)
+    is_correct = completed & (is_match == is_genuine)
+    if convention.rule.equal_is_wrong:
+        is_correct &= scores != threshold
     return Verdicts(
         tested=tested,
         fold=fold[tested],
@@ -166,13 +168,6 @@ def decide(
         fold_threshold=fold_threshold,
         accuracy=folds.accuracy(is_correct[tested], fold[tested]),
     )
-
-
-def _undecided(
-    convention: Convention, scores: NDArray[np.float64], threshold: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """Pairs whose score equals their threshold where the convention counts that as neither match nor non-match."""
-    return np.asarray(scores == threshold) & (convention.rule is thresholds.FACEX)
 
 
 def _by_fold(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bnas_face import files, tables
 from bnas_face.config import cache_root
-from bnas_face.data.images import FaceImages, resize
+from bnas_face.data.images import FaceImages, read_usable, resize
 from bnas_face.errors import BnasFaceError, BrokenImageError, ConfigError, ProtocolError
 from bnas_face.evaluate.embedders import Embedder, open_embedder
 
@@ -245,21 +245,8 @@ def _batches(images: FaceImages, indices: NDArray[np.int64], batch_size: int, si
 
 def _read_batch(images: FaceImages, indices: NDArray[np.int64], size_px: int) -> Batch:
     """Positions of the readable images of a batch, their pixels, and the reasons of the others by position."""
-    try:
-        return np.arange(len(indices)), resize(images.read(indices), size_px), {}
-    except BrokenImageError:
-        pass  # one by one, to learn which
-    pixels: list[NDArray[np.uint8]] = []
-    good: list[int] = []
-    reasons: dict[int, str] = {}
-    for at in range(len(indices)):
-        try:
-            pixels.append(resize(images.read(indices[at : at + 1]), size_px))
-            good.append(at)
-        except BrokenImageError as error:
-            reasons[at] = str(error)
-    stacked = np.concatenate(pixels) if pixels else np.zeros((0, size_px, size_px, 3), np.uint8)
-    return np.array(good, np.int64), stacked, reasons
+    good, pixels, reasons = read_usable(images, indices, BrokenImageError)
+    return good, resize(pixels, size_px), reasons
 
 
 def _read_cache(path: Path, embedder: Embedder) -> Embeddings:

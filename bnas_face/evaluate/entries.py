@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from bnas_face.errors import MetricError
 from bnas_face.evaluate.conventions import Verdicts
-from bnas_face.metrics import folds, slices, uncertainty
-from bnas_face.metrics.rates import ErrorCurve, tar_of
+from bnas_face.metrics import distributions, folds, paired, slices, uncertainty
+from bnas_face.metrics.rates import ErrorCurve, reduce_curve, tar_of
 from bnas_face.metrics.uncertainty import Replicates
 
 WILSON = "Wilson 95 %, pairs taken as independent"
+CURVE_POINTS = 400
+HISTOGRAM_BINS = 80
 UNEQUAL = "folds of unequal size weighed alike"
 Statistic = Callable[[Replicates], NDArray[np.float64]]
 
@@ -56,6 +58,42 @@ def tar(curve: ErrorCurve, target: float, interval: Callable[[float], dict[str, 
         "n_false_matches": found.n_false_matches,
         "threshold": found.threshold,
         **interval(target),
+    }
+
+
+def drawn(curve: ErrorCurve, scores: NDArray[Any], genuine: NDArray[np.bool_]) -> dict[str, Any]:
+    """What a report draws: the error curve at `CURVE_POINTS` observed thresholds at most, and a histogram."""
+    keep = reduce_curve(curve, CURVE_POINTS)
+    edges, of_genuine, of_impostors = distributions.histogram(scores, genuine, HISTOGRAM_BINS)
+    points = {"threshold": curve.threshold[keep], "fmr": curve.fmr[keep], "fnmr": curve.fnmr[keep]}
+    return {
+        "curve": {name: values.tolist() for name, values in points.items()},
+        "histogram": {"edges": edges.tolist(), "genuine": of_genuine.tolist(), "impostor": of_impostors.tolist()},
+    }
+
+
+def d_prime(scores: NDArray[Any], genuine: NDArray[np.bool_]) -> dict[str, Any]:
+    """d′, or why it is undefined."""
+    try:
+        return {"value": distributions.d_prime(scores, genuine), "reason": None}
+    except MetricError as error:
+        return {"value": None, "reason": str(error)}
+
+
+def mcnemar(right: NDArray[np.bool_], other: NDArray[np.bool_], cases: str, on: str = "") -> dict[str, Any]:
+    """The test of a comparison: p, the discordant cases behind it, and the smallest gap it would have seen.
+
+    `right` and `other` tell of the same cases whether model and twin decided them rightly; `cases` is what they are
+    called ("pairs"), `on` what the test is about, where that needs saying.
+    """
+    n_only_model, n_only_twin = paired.discordant(right, other)
+    return {
+        "p_value": paired.mcnemar(right, other),
+        "p_method": "exact McNemar, two-sided" + (f", {on}" if on else ""),
+        "n_only_model_correct": n_only_model,
+        "n_only_twin_correct": n_only_twin,
+        "smallest_gap": paired.smallest_gap(n_only_model + n_only_twin, len(right)),
+        "smallest_gap_method": f"exact McNemar, p < {paired.ALPHA:g} before correction, as many discordant {cases}",
     }
 
 

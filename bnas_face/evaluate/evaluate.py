@@ -150,11 +150,10 @@ def measure(
 ) -> tuple[dict[str, Any], list[AnyMeasured]]:
     """Embed, score and count; what `evaluate` writes, as the content of ``result.json`` and what lies behind it."""
     measured: list[AnyMeasured] = []
-    for entry, embedder in zip(plan.models, plan.embedders, strict=True):
+    people = breakdown.people_of_all((entry["training"] for entry in plan.models), plan.same_people)
+    for entry, embedder, known in zip(plan.models, plan.embedders, people, strict=True):
         development = _development(entry["id"], embedder, plan, batch_size, progress)
-        of_model = replace(
-            how, people=breakdown.people_of(entry["training"], plan.same_people), development=development
-        )
+        of_model = replace(how, people=known, development=development)
         for one in plan.fitting[entry["id"]]:
             kind = kinds.of(one)
             embeddings = _embeddings(entry["id"], embedder, one, batch_size, how.convention.flip, progress)

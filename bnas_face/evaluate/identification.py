@@ -86,15 +86,11 @@ def load(card: SearchCard) -> SearchProtocol:
 
 def assemble(card: SearchCard, images: FaceImages, rows: TemplateRows, searches: TemplateSearches) -> SearchProtocol:
     """Join a card, images, templates and searches; errors as in `load`."""
-    for what, n, expected in (
+    templates.check_counts(
+        card,
         ("gallery templates", len(searches.gallery), card.n_gallery),
         ("probes", len(searches.probe), card.n_probes),
-    ):
-        if n != expected:
-            raise ProtocolError(
-                f"The lists of '{card.dataset}' hold {n:,} {what}; protocol '{card.name}' version {card.version} "
-                f"expects {expected:,}. Import the published lists: bnasface data where {card.dataset}."
-            )
+    )
     is_mated = searches.is_mated
     if not is_mated.any():
         raise ProtocolError(f"No probe of protocol '{card.name}' has its subject in the gallery; nobody can be found.")
@@ -242,20 +238,14 @@ def compare(first: MeasuredSearches, twin: MeasuredSearches, *, n_replicates: in
     subject = first.protocol.probe_subject[mated]
     right, other = first.rank[mated] == 1, twin.rank[mated] == 1
     replicates = paired.difference_replicates(right, other, subject, subject, n_replicates, seed)
-    n_only_first, n_only_twin = paired.discordant(right, other)
     return {
         "protocol": first.protocol.card.name,
         "model": first.model,
         "twin": twin.model,
         "quantity": "rank-1 identification rate of mated probes",
-        "difference": (n_only_first - n_only_twin) / len(right),
+        "difference": paired.gain(right, other),
         **entries.paired_interval(replicates),
-        "p_value": paired.mcnemar(right, other),
-        "p_method": "exact McNemar, two-sided, on mated probes at rank 1",
-        "n_only_model_correct": n_only_first,
-        "n_only_twin_correct": n_only_twin,
-        "smallest_gap": paired.smallest_gap(n_only_first + n_only_twin, len(right)),
-        "smallest_gap_method": f"exact McNemar, p < {paired.ALPHA:g} before correction, as many discordant probes",
+        **entries.mcnemar(right, other, "probes", "on mated probes at rank 1"),
     }
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bnas_face.data.images import FaceImages
 from bnas_face.errors import ConfigError, ProtocolError
+from bnas_face.evaluate import entries
 from bnas_face.evaluate.cards import ObjectCard
 from bnas_face.files import sha256_text
 from bnas_face.metrics import paired, recognition, uncertainty
@@ -185,21 +186,15 @@ def compare(first: MeasuredObjects, twin: MeasuredObjects, *, n_replicates: int,
     interval = uncertainty.percentile_interval(
         paired.independent_difference_replicates(right, other, n_replicates, seed)
     )
-    n_only_first, n_only_twin = paired.discordant(right, other)
     return {
         "protocol": first.protocol.card.name,
         "model": first.model,
         "twin": twin.model,
-        "difference": (n_only_first - n_only_twin) / len(right),
+        "difference": paired.gain(right, other),
         "ci_low": interval.low,
         "ci_high": interval.high,
         "ci_method": "paired bootstrap over images 95 %",
-        "p_value": paired.mcnemar(right, other),
-        "p_method": "exact McNemar, two-sided",
-        "n_only_model_correct": n_only_first,
-        "n_only_twin_correct": n_only_twin,
-        "smallest_gap": paired.smallest_gap(n_only_first + n_only_twin, len(right)),
-        "smallest_gap_method": f"exact McNemar, p < {paired.ALPHA:g} before correction, as many discordant images",
+        **entries.mcnemar(right, other, "images"),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,14 +14,12 @@ from bnas_face.errors import MetricError
 from bnas_face.evaluate import breakdown, entries
 from bnas_face.evaluate.conventions import Convention, Verdicts, decide
 from bnas_face.evaluate.protocol import Protocol
-from bnas_face.metrics import distributions, folds, paired, rates, uncertainty
+from bnas_face.metrics import folds, paired, rates, uncertainty
 
 SCHEMA = "bnas_face.result/1"
 N_REPLICATES = 1000
-CURVE_POINTS = 400
 BAND_POINTS = 31
 NOBODY_KNOWN = breakdown.People(names=frozenset(), reason="what the model was trained on is not known")
-HISTOGRAM_BINS = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +100,6 @@ def measure(
         scores[compared], genuine, reference[compared], probe[compared], (*targets, *grid), n_replicates, seed
     )
     eer = rates.eer_of(curve)
-    keep = rates.reduce_curve(curve, CURVE_POINTS)
-    edges, genuine_counts, impostor_counts = distributions.histogram(scores[compared], genuine, HISTOGRAM_BINS)
     tested_genuine = protocol.is_genuine[verdicts.tested]
     entry = {
         "model": model,
@@ -126,18 +122,9 @@ def measure(
         "tar_at_fmr": [
             entries.tar(curve, target, _interval_of(targets, drawn)) for target in protocol.card.fmr_targets
         ],
-        "d_prime": _or_reason(lambda: distributions.d_prime(scores[compared], genuine)),
-        "curve": {
-            "threshold": curve.threshold[keep].tolist(),
-            "fmr": curve.fmr[keep].tolist(),
-            "fnmr": curve.fnmr[keep].tolist(),
-        },
+        "d_prime": entries.d_prime(scores[compared], genuine),
+        **entries.drawn(curve, scores[compared], genuine),
         "band": _band(grid, drawn, len(targets)),
-        "histogram": {
-            "edges": edges.tolist(),
-            "genuine": genuine_counts.tolist(),
-            "impostor": impostor_counts.tolist(),
-        },
         "slices": breakdown.by_slice(protocol, scores, verdicts.tested, verdicts.fold_threshold, convention),
         "development": breakdown.at_development_threshold(protocol, scores, verdicts.tested, development, convention),
         **breakdown.without_overlap(protocol, scores, people or NOBODY_KNOWN, convention),
@@ -168,19 +155,13 @@ def compare(first: Measured, twin: Measured, *, n_replicates: int = N_REPLICATES
     correct, other = first.verdicts.is_correct, twin.verdicts.is_correct
     weight = folds.weights(first.verdicts.fold)
     replicates = paired.difference_replicates(correct, other, reference, probe, n_replicates, seed, weight=weight)
-    n_only_first, n_only_twin = paired.discordant(correct, other)
     return {
         "protocol": first.protocol.card.name,
         "model": first.model,
         "twin": twin.model,
         "difference": first.entry["accuracy"]["value"] - twin.entry["accuracy"]["value"],
         **entries.paired_interval(replicates),
-        "p_value": paired.mcnemar(correct, other),
-        "p_method": "exact McNemar, two-sided",
-        "n_only_model_correct": n_only_first,
-        "n_only_twin_correct": n_only_twin,
-        "smallest_gap": paired.smallest_gap(n_only_first + n_only_twin, len(tested)),
-        "smallest_gap_method": f"exact McNemar, p < {paired.ALPHA:g} before correction, as many discordant pairs",
+        **entries.mcnemar(correct, other, "pairs"),
         "transfer": breakdown.transfer(first, twin),
         **_other_differences(first, twin),
     }
@@ -262,10 +243,3 @@ def _interval_of(supported: tuple[float, ...], drawn: uncertainty.Replicates) ->
 
 def _column(column: int, drawn: uncertainty.Replicates) -> NDArray[np.float64]:
     return drawn.tar[:, column]
-
-
-def _or_reason(metric: Callable[[], float]) -> Mapping[str, Any]:
-    try:
-        return {"value": metric(), "reason": None}
-    except MetricError as error:
-        return {"value": None, "reason": str(error)}

@@ -18,13 +18,11 @@ from bnas_face.errors import FormatError, MetricError, ProtocolError
 from bnas_face.evaluate import entries, templates
 from bnas_face.evaluate.cards import TemplateCard
 from bnas_face.evaluate.templates import Pooling, TemplateSet
-from bnas_face.metrics import distributions, paired, rates, slices, tail
+from bnas_face.metrics import paired, rates, slices, tail
 
 if TYPE_CHECKING:
     from bnas_face.evaluate.embed import Embeddings
 
-CURVE_POINTS = 400
-HISTOGRAM_BINS = 80
 LARGEST_RESAMPLED = 0.01
 """FMR targets above it have no interval: too many impostor pairs take part to weigh them a thousand times."""
 MOST_COUNTED = 1 << 22
@@ -105,16 +103,12 @@ def assemble(card: TemplateCard, images: FaceImages, rows: TemplateRows, pairs: 
     needed = np.concatenate([_different(side) for side in (pairs.reference, pairs.probe)])
     found = templates.template_set(rows, images, needed)
     n_genuine = int(np.count_nonzero(pairs.is_genuine))
-    for what, n, expected in (
+    templates.check_counts(
+        card,
         ("genuine pairs", n_genuine, card.n_genuine),
         ("impostor pairs", len(pairs.is_genuine) - n_genuine, card.n_impostor),
         ("templates", len(found.number), card.n_templates),
-    ):
-        if n != expected:
-            raise ProtocolError(
-                f"The lists of '{card.dataset}' hold {n:,} {what}; protocol '{card.name}' version {card.version} "
-                f"expects {expected:,}. Import the published lists: bnasface data where {card.dataset}."
-            )
+    )
     return TemplateProtocol(
         card=card,
         images=images,
@@ -212,8 +206,8 @@ def measure(
         "auc": {"value": rates.auc_of(curve), "ci_low": None, "ci_high": None, "ci_method": TOO_MANY},
         "eer": _eer(curve),
         "tar_at_fmr": _tars(curve, protocol, own, genuine, completed, n_replicates, seed),
-        "d_prime": _d_prime(own, genuine),
-        **_drawn(curve, own, genuine),
+        "d_prime": entries.d_prime(own, genuine),
+        **entries.drawn(curve, own, genuine),
         "decision": {"fmr_target": decision.fmr_target, "threshold": decision.threshold, "tar": decision.tar},
         "failures": [],
     }
@@ -232,24 +226,6 @@ def _eer(curve: rates.ErrorCurve) -> dict[str, Any]:
     found = rates.eer_of(curve)
     bounds = {"value": found.value, "low": found.low, "high": found.high, "threshold": found.threshold}
     return {**bounds, "ci_low": None, "ci_high": None, "ci_method": TOO_MANY}
-
-
-def _d_prime(scores: NDArray[np.float32], genuine: NDArray[np.bool_]) -> dict[str, Any]:
-    try:
-        return {"value": distributions.d_prime(scores, genuine), "reason": None}
-    except MetricError as error:
-        return {"value": None, "reason": str(error)}
-
-
-def _drawn(curve: rates.ErrorCurve, scores: NDArray[np.float32], genuine: NDArray[np.bool_]) -> dict[str, Any]:
-    """What the report draws: the error curve at some points, and a histogram."""
-    keep = rates.reduce_curve(curve, CURVE_POINTS)
-    edges, of_genuine, of_impostors = distributions.histogram(scores, genuine, HISTOGRAM_BINS)
-    points = {"threshold": curve.threshold[keep], "fmr": curve.fmr[keep], "fnmr": curve.fnmr[keep]}
-    return {
-        "curve": {name: values.tolist() for name, values in points.items()},
-        "histogram": {"edges": edges.tolist(), "genuine": of_genuine.tolist(), "impostor": of_impostors.tolist()},
-    }
 
 
 def _tars(
@@ -280,20 +256,14 @@ def compare(first: MeasuredTemplates, twin: MeasuredTemplates, *, n_replicates: 
     subject = protocol.subject[protocol.reference[protocol.is_genuine]]
     right, other = first.is_found, twin.is_found
     replicates = paired.difference_replicates(right, other, subject, subject, n_replicates, seed)
-    n_only_first, n_only_twin = paired.discordant(right, other)
     return {
         "protocol": protocol.card.name,
         "model": first.model,
         "twin": twin.model,
         "quantity": f"TAR at FMR {first.entry['decision']['fmr_target']:g}, failed pairs as misses",
-        "difference": (n_only_first - n_only_twin) / len(right),
+        "difference": paired.gain(right, other),
         **entries.paired_interval(replicates),
-        "p_value": paired.mcnemar(right, other),
-        "p_method": "exact McNemar, two-sided, on genuine pairs, each model at its own threshold",
-        "n_only_model_correct": n_only_first,
-        "n_only_twin_correct": n_only_twin,
-        "smallest_gap": paired.smallest_gap(n_only_first + n_only_twin, len(right)),
-        "smallest_gap_method": f"exact McNemar, p < {paired.ALPHA:g} before correction, as many discordant pairs",
+        **entries.mcnemar(right, other, "pairs", "on genuine pairs, each model at its own threshold"),
         "transfer": transfer(first, twin),
     }
 

@@ -17,7 +17,7 @@ from bnas_face.data.formats import template_files
 from bnas_face.data.formats.template_files import TemplateRows
 from bnas_face.data.images import FaceImages
 from bnas_face.errors import ConfigError, FormatError, MetricError, ProtocolError
-from bnas_face.evaluate.cards import POOLINGS
+from bnas_face.evaluate.cards import POOLINGS, SearchCard, TemplateCard
 
 if TYPE_CHECKING:
     from bnas_face.evaluate.embed import Embeddings
@@ -82,6 +82,16 @@ class Pooling:
             "averaged, media added, the sum brought to unit length; an image without embedding is left out, a template "
             "without any fails; the score is the cosine in float32, to 1e-6"
         )
+
+
+def check_counts(card: TemplateCard | SearchCard, *counts: tuple[str, int, int]) -> None:
+    """Raise `ProtocolError` unless every (what, found, expected) of a protocol's lists is what its card promises."""
+    for what, n, expected in counts:
+        if n != expected:
+            raise ProtocolError(
+                f"The lists of '{card.dataset}' hold {n:,} {what}; protocol '{card.name}' version {card.version} "
+                f"expects {expected:,}. Import the published lists: bnasface data where {card.dataset}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -29,6 +29,12 @@ def discordant(is_correct: ArrayLike, other_is_correct: ArrayLike) -> tuple[int,
     return int(np.count_nonzero(first & ~other)), int(np.count_nonzero(~first & other))
 
 
+def gain(is_correct: ArrayLike, other_is_correct: ArrayLike) -> float:
+    """Share of pairs that the first model decides rightly minus that of the other, in [-1, 1]; parameters as above."""
+    b, c = discordant(is_correct, other_is_correct)
+    return (b - c) / len(np.asarray(is_correct))
+
+
 def mcnemar(is_correct: ArrayLike, other_is_correct: ArrayLike) -> float:
     """Exact two-sided McNemar p-value: min(1, 2·P(X <= min(b, c))), X ~ Binomial(b + c, ½).
 

@@ -26,11 +26,14 @@ class ThresholdRule:
         (scores, is_genuine) → threshold as a score.
     matches : callable
         (scores, thresholds) → bool, elementwise.
+    equal_is_wrong : bool
+        Whether a score that equals its threshold is neither a match nor a non-match, and so wrong in either class.
     """
 
     name: str
     fit: Callable[[FloatArray, BoolArray], float]
     matches: Callable[[FloatArray, FloatArray], BoolArray]
+    equal_is_wrong: bool = False
 
 
 def fit_observed(scores: ArrayLike, is_genuine: ArrayLike) -> float:
@@ -162,4 +165,4 @@ def _nearer_than(scores: FloatArray, thresholds: FloatArray) -> BoolArray:
 
 STRICT = ThresholdRule(name="strict", fit=fit_observed, matches=_at_least)
 INSIGHTFACE = ThresholdRule(name="insightface", fit=fit_insightface, matches=_nearer_than)
-FACEX = ThresholdRule(name="facex", fit=fit_facex, matches=_above)
+FACEX = ThresholdRule(name="facex", fit=fit_facex, matches=_above, equal_is_wrong=True)

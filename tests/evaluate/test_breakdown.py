@@ -224,3 +224,19 @@ def test_folds_of_unequal_size_have_intervals_around_their_mean() -> None:
     gap = results.compare(measured(of, wrong), measured(of, scores), n_replicates=400)
     assert gap["difference"] < -0.3
     assert gap["ci_low"] <= gap["difference"] <= gap["ci_high"]
+
+
+def test_a_training_set_that_models_share_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def select(spec: str, **options: Any) -> Any:
+        asked.append(spec)
+        return replace(small_protocol.images(), identity_names=NAMES)
+
+    monkeypatch.setattr(breakdown.selection, "select", select)
+    one, other = {"dataset": "x", "min_images": 2}, {"dataset": "x", "min_images": 1}
+    found = breakdown.people_of_all([one, dict(one), None, other])
+    assert asked == ["x", "x"]
+    assert found[0] is found[1]
+    assert found[2].reason == "what the model was trained on is not known"
+    assert found == [breakdown.people_of(training) for training in (one, one, None, other)]

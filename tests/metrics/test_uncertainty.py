@@ -183,3 +183,9 @@ def test_shapes_that_disagree_are_errors() -> None:
         paired.mcnemar([True, False], bad)
     with pytest.raises(MetricError, match="shape"):
         uncertainty.bootstrap([0.0, 1.0], [0, 1], bad, bad)
+
+
+def test_the_gain_is_the_difference_of_the_shares_of_right_decisions() -> None:
+    right, other = np.array([1, 1, 0, 0, 1], bool), np.array([1, 0, 0, 1, 0], bool)
+    assert paired.gain(right, other) == pytest.approx(right.mean() - other.mean())
+    assert paired.gain(other, right) == -paired.gain(right, other)
