@@ -12,6 +12,7 @@ face recognition", CVPR 2022 (arXiv 2204.00964), section 4.1 (as remembered; the
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -140,3 +141,13 @@ def _occluded(image: Image, rng: np.random.Generator) -> Image:
     result = image.copy()
     result[top : top + tall, left : left + wide] = rng.integers(0, 256, 3)
     return result
+
+
+LEVELS: Mapping[str, Augmenter] = {
+    "none": Augmenter(),
+    "photo": Augmenter(colour_share=0.2, low_resolution_share=0.2, occlusion_share=0.2),
+    "strong": Augmenter(
+        rotate_deg=12.0, zoom=0.12, squeeze=0.35, colour_share=0.2, low_resolution_share=0.2, occlusion_share=0.2
+    ),
+}
+"""What ``--augment`` names: nothing; AdaFace's three; and geometry besides."""
