@@ -25,6 +25,7 @@ class Learner(nn.Module):
     Parameters
     ----------
     config : TrainConfig
+        Resolved (`recipe.resolve`).
     n_identities : int
     targets : ndarray of float32, shape (n_images, teacher_dim), optional
         The teacher's embeddings of all training images; they stay in main memory, and are no part of the state.
@@ -32,8 +33,10 @@ class Learner(nn.Module):
 
     def __init__(self, config: TrainConfig, n_identities: int, targets: NDArray[np.float32] | None = None) -> None:
         super().__init__()
+        if config.label_weight is None:
+            raise ValueError("resolve the config first")
         self.backbone = models.build(config.model)
-        self.label_weight = label_weight(config)
+        self.label_weight = config.label_weight
         self.head = _head(config, n_identities) if self.label_weight else None
         self.targets = None if targets is None else torch.from_numpy(targets)
         self.teaching = None if targets is None else _teaching(config, targets.shape[1])
@@ -53,13 +56,6 @@ class Learner(nn.Module):
         if self.teaching is not None and self.targets is not None and indices is not None:
             loss = loss + self.teaching(embeddings, self.targets[indices].to(embeddings.device, non_blocking=True))
         return loss
-
-
-def label_weight(config: TrainConfig) -> float:
-    """Weight of the head's loss: 0 with a teacher and 1 without, where it was left open."""
-    if config.label_weight is None:
-        return 0.0 if config.teacher else 1.0
-    return config.label_weight
 
 
 def _head(config: TrainConfig, n_identities: int) -> nn.Module:

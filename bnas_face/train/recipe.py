@@ -51,16 +51,18 @@ ADAM = Recipe("adam", 2e-3, 5e-4)
 
 
 def resolve(config: TrainConfig) -> TrainConfig:
-    """`config` with every ``"auto"`` and None of the optimizer replaced by its default."""
+    """`config` with every ``"auto"`` and None replaced by its default: of the optimizer, and the weight of labels."""
     name = config.optimizer
     if name == "auto":
         name = "adam"
     default = ADAM if name == "adam" else SGD
+    of_labels = 0.0 if config.teacher else 1.0
     return replace(
         config,
         optimizer=name,
         lr=default.lr if config.lr is None else config.lr,
         weight_decay=default.weight_decay if config.weight_decay is None else config.weight_decay,
+        label_weight=of_labels if config.label_weight is None else config.label_weight,
     )
 
 

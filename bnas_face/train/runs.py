@@ -32,7 +32,7 @@ def is_begun(run_dir: Path) -> bool:
 
 def agrees(run_dir: Path, config: TrainConfig) -> bool:
     """Whether the folder's run was begun with the settings of `config`, or no run was begun there."""
-    return not is_begun(run_dir) or from_json(saved.load_config(run_dir)) == recipe.resolve(config)
+    return not is_begun(run_dir) or recipe.resolve(from_json(saved.load_config(run_dir))) == recipe.resolve(config)
 
 
 def begin(

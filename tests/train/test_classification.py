@@ -22,7 +22,7 @@ from bnas_face.data.images import FaceImages
 from bnas_face.errors import ConfigError, DatasetError, UnknownNameError
 from bnas_face.genotype import BNAS_XNOR_1
 from bnas_face.models import saved
-from bnas_face.train import presets, source
+from bnas_face.train import presets, recipe, source
 from bnas_face.train.learner import Learner, drop_paths, recognised
 from bnas_face.train.loop import Trainer, train
 
@@ -104,7 +104,7 @@ def test_a_class_of_one_image_cannot_be_held_out_from(people: Callable[..., Face
 
 
 def test_the_loss_is_cross_entropy_plus_the_weighted_auxiliary_one(tiny: Tiny) -> None:
-    learner = Learner(classifier(tiny, auxiliary=True, auxiliary_weight=0.4), 10)
+    learner = Learner(recipe.resolve(classifier(tiny, auxiliary=True, auxiliary_weight=0.4)), 10)
     pixels = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
     labels = torch.tensor([0, 3, 9, 3])
     kept: list[torch.Tensor] = []
@@ -129,7 +129,7 @@ def test_drop_path_rises_with_the_epochs_and_stays_away_from_other_networks(
     monkeypatch.setattr(Trainer, "_step", watched)
     train(classifier(tiny, epochs=4, drop_path=0.2, batch_size=60, development_share=0.25), tmp_path / "c10")
     assert seen == pytest.approx([0.0, 0.05, 0.1, 0.15])
-    plain = Learner(tiny(), 16).backbone
+    plain = Learner(recipe.resolve(tiny()), 16).backbone
     drop_paths(plain, 0.3)
     assert not hasattr(plain, "drop_path")
 

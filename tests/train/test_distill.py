@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bnas_face.config import ModelConfig, TrainConfig
 from bnas_face.errors import ConfigError, DatasetError, TrainingError
+from bnas_face.train import recipe
 from bnas_face.train.distill import Teacher, Teaching
 from bnas_face.train.learner import Learner
 from bnas_face.train.loop import train
@@ -83,9 +84,9 @@ def test_targets_that_do_not_fit_are_an_error() -> None:
 
 def test_with_a_teacher_names_are_not_used_unless_asked_for() -> None:
     targets = np.ones((3, 5), np.float32)
-    assert Learner(config(), 8, targets).head is None
-    assert Learner(config(label_weight=0.5), 8, targets).head is not None
-    assert Learner(config(teacher=""), 8).head is not None
+    assert Learner(recipe.resolve(config()), 8, targets).head is None
+    assert Learner(recipe.resolve(config(label_weight=0.5)), 8, targets).head is not None
+    assert Learner(recipe.resolve(config(teacher="")), 8).head is not None
 
 
 def test_every_image_meets_its_own_target_whatever_the_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

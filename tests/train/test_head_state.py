@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from bnas_face.errors import ConfigError
-from bnas_face.train import checkpoint, loop
+from bnas_face.train import checkpoint, loop, recipe
 
 pytestmark = pytest.mark.usefixtures("patterns")
 STATE = {"adaface": {"head.mean", "head.std"}, "curricularface": {"head.t"}, "elasticface": set(), "magface": set()}
@@ -54,7 +54,7 @@ def test_sub_centers_of_a_head_without_them_are_refused_before_images_are_read(t
 
 
 def test_the_head_sees_embeddings_with_their_length(tiny):
-    learner = loop.Learner(tiny(head="magface"), n_identities=16)
+    learner = loop.Learner(recipe.resolve(tiny(head="magface")), n_identities=16)
     seen = []
     learner.head.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0].norm(dim=1)))
     learner(torch.randint(256, (4, 64, 64, 3), dtype=torch.uint8), torch.arange(4))

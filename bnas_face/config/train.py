@@ -1,0 +1,166 @@
+"""One training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bnas_face.config.checks import check_name, in_range, one_of
+from bnas_face.config.model import ModelConfig
+from bnas_face.errors import ConfigError
+
+OBJECTS_SHIFT_PX = 14
+"""Of 112: the 4 px of 32 that CIFAR-10 is shifted by everywhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run. Every field is an option of ``bnasface train`` and is saved in ``config.json``.
+
+    Attributes
+    ----------
+    name : str
+        The run is written to ``runs/<name>/``.
+    model : ModelConfig
+    dataset : str
+        What `bnas_face.data.datasets.load` opens ("lfw", "demo", "folder:PATH").
+    exclude_names_of : tuple of str
+        Datasets whose people must not be trained on (matched by normalised name).
+    min_images : int
+        Identities with fewer images are left out, >= 1.
+    max_images : int
+        Use at most so many images, drawn from the seed: whole identities of faces, an equal share of every class of
+        objects; 0 for all.
+    head : str
+        Name in `bnas_face.models.heads`.
+    scale, margin : float or None
+        The head's own (None = the paper's default); `margin` is in radians for ``arcface``, a cosine for ``cosface``,
+        a factor for ``sphereface``: docs/models.md has all.
+    sub_centers : int
+        Centers of each identity, of which the nearest counts; more than 1 for ``arcface`` alone.
+    epochs : int
+    batch_size : int
+        Images per step over all devices together.
+    optimizer : str
+        ``"sgd"`` (Nesterov momentum), ``"adam"`` (decoupled weight decay) or ``"auto"``: Adam, whatever the bits, see
+        `bnas_face.train.recipe`.
+    lr, weight_decay : float or None
+        Peak learning rate and decay; None is the default of the optimizer.
+    momentum : float
+        Of SGD.
+    warmup_epochs : float
+        Linear warm-up before the cosine to zero; at most half of the training.
+    precision : str
+        ``"fp32"`` or ``"bf16"`` (mixed: weights and batch norm statistics stay float32).
+    devices : str
+        ``"auto"`` (every GPU, else the CPU), ``"cpu"``, ``"cpu:2"`` (processes), or a number of GPUs.
+    seed : int
+    development_share : float
+        Share of identities held out for development accuracy, in [0, 0.5]; 0 switches it off.
+    development_pairs : int
+        At most this many pairs, half genuine and half impostor.
+    development_epochs : int
+        Measure every so many epochs, and after the last.
+    shift_px : int
+        Images are shifted by up to so many pixels (scaled from 112) each way.
+    checkpoint_minutes : float
+        Save the training state at least this often, besides the end of every epoch.
+    threads : int
+        CPU threads of torch; 0 leaves torch's own choice.
+    auxiliary_weight : float
+        Weight of the auxiliary classifier's loss, where the model has one.
+    cutout_px : int
+        Side of the square that is blanked in every training image, in pixels of the network's input; 0 for none.
+    gradient_clip : float
+        The gradient of all weights together is shortened to this Euclidean length; 0 leaves it as it is.
+    teacher : str
+        A model whose embeddings are learned, see `bnas_face.train.distill`; empty for none.
+    teacher_weight, relation_weight : float
+        Of the losses against the teacher's embeddings and against its cosines within a batch.
+    label_weight : float or None
+        Of the head's loss; None: 0 with a teacher, 1 without. At 0 there is no head, and names are not used.
+    """
+
+    name: str
+    model: ModelConfig
+    dataset: str = "demo"
+    exclude_names_of: tuple[str, ...] = ()
+    min_images: int = 2
+    max_images: int = 0
+    head: str = "cosface"
+    scale: float | None = None
+    margin: float | None = None
+    sub_centers: int = 1
+    epochs: int = 15
+    batch_size: int = 64
+    optimizer: str = "auto"
+    lr: float | None = None
+    momentum: float = 0.9
+    weight_decay: float | None = None
+    warmup_epochs: float = 1.0
+    precision: str = "bf16"
+    devices: str = "auto"
+    seed: int = 0
+    development_share: float = 0.05
+    development_pairs: int = 2000
+    development_epochs: int = 1
+    shift_px: int = 4
+    checkpoint_minutes: float = 2.0
+    threads: int = 0
+    auxiliary_weight: float = 0.4
+    cutout_px: int = 0
+    gradient_clip: float = 0.0
+    teacher: str = ""
+    teacher_weight: float = 1.0
+    relation_weight: float = 0.0
+    label_weight: float | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        one_of("optimizer", self.optimizer, ("auto", "sgd", "adam"))
+        one_of("precision", self.precision, ("fp32", "bf16"))
+        for word, value, low, high in self._ranges():
+            if value is not None:
+                in_range(word, value, low, high)
+        self._check_teacher()
+
+    def _check_teacher(self) -> None:
+        if self.teacher and self.model.task != "embedding":
+            raise ConfigError(
+                f"Teacher '{self.teacher}' gives embeddings; a network that classifies cannot learn them."
+            )
+        if self.teacher and not self.teacher_weight + self.relation_weight + (self.label_weight or 0):
+            raise ConfigError(
+                "Every weight of the loss is 0. Raise --teacher-weight, --relation-weight or --label-weight."
+            )
+        if self.label_weight == 0 and not self.teacher:
+            raise ConfigError(
+                "--label-weight 0 leaves nothing to learn without a --teacher. Name one, or leave it out."
+            )
+
+    def _ranges(self) -> list[tuple[str, float | None, float, float]]:
+        return [
+            ("number of epochs", self.epochs, 1, 100_000),
+            ("batch size", self.batch_size, 2, 1_000_000),
+            ("weight of the teacher", self.teacher_weight, 0, 1e6),
+            ("weight of relations", self.relation_weight, 0, 1e6),
+            ("weight of labels", self.label_weight, 0, 1e6),
+            ("auxiliary weight", self.auxiliary_weight, 0, 100),
+            ("cutout in pixels", self.cutout_px, 0, 1024),
+            ("gradient clip", self.gradient_clip, 0, 1e6),
+            ("minimum number of images", self.min_images, 1, 1_000_000),
+            ("maximum number of images", self.max_images, 0, 1_000_000_000),
+            ("learning rate", self.lr, 0, 100),
+            ("weight decay", self.weight_decay, 0, 10),
+            ("scale", self.scale, 1e-3, 1e4),
+            ("margin", self.margin, 0, 8),
+            ("number of sub-centers", self.sub_centers, 1, 64),
+            ("momentum", self.momentum, 0, 0.9999),
+            ("number of warm-up epochs", self.warmup_epochs, 0, 100_000),
+            ("development share", self.development_share, 0, 0.5),
+            ("number of development pairs", self.development_pairs, 2, 10_000_000),
+            ("development epochs", self.development_epochs, 1, 100_000),
+            ("shift in pixels", self.shift_px, 0, 32),
+            ("checkpoint minutes", self.checkpoint_minutes, 0, 1e6),
+            ("number of threads", self.threads, 0, 1024),
+            ("seed", self.seed, 0, 2**31 - 1),
+        ]
