@@ -48,6 +48,10 @@ RULES = {
         ("train", "evaluate", "report", "packed", "cli"),
     ),
     "bnas_face.evaluate.evaluate": (("onnxruntime", "facenet_pytorch"), ("search", "train", "packed", "cli")),
+    "bnas_face.packed.kernels": (
+        ("torch", "torchvision", "onnxruntime", "pandas", "sklearn", "cv2", "scipy", "click", "safetensors"),
+        ("search", "train", "evaluate", "report", "pipeline", "data", "models", "metrics", "cli", "config"),
+    ),
     "bnas_face.report.leaderboard": (
         ("torch", "torchvision", "onnxruntime"),
         ("search", "train", "evaluate", "packed", "models", "cli"),
