@@ -54,6 +54,12 @@ _OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("gradient_clip", float, "Shorten the gradient to this length; 0 leaves it."),
     ("auxiliary_weight", float, "Weight of the auxiliary classifier's loss."),
     ("shift_px", int, "Random shift each way, in pixels of a 112 px image."),
+    (
+        "augment",
+        str,
+        "How images are changed besides: none, photo (colour, resolution, occlusion), strong (geometry too).",
+    ),
+    ("views", int, "Versions of every image, drawn once with --augment and shown to the teacher, too."),
     ("cutout_px", int, "Side of a square that is blanked in every image; 0 for none."),
     ("precision", str, "fp32 or bf16 (mixed)."),
     ("devices", str, "auto, cpu, cpu:2, or a number of GPUs."),

@@ -62,6 +62,12 @@ class TrainConfig:
         Measure every so many epochs, and after the last.
     shift_px : int
         Images are shifted by up to so many pixels (scaled from 112) each way.
+    augment : str
+        How images are changed besides flip and shift, anew in every epoch: a name in `bnas_face.data.augment.LEVELS`.
+        With several `views` only these are changed so, once and for all epochs.
+    views : int
+        Versions of every image that are trained on, see `bnas_face.data.views`; an epoch is all of them. More than 1
+        needs a teacher, which looks at each.
     checkpoint_minutes : float
         Save the training state at least this often, besides the end of every epoch.
     threads : int
@@ -104,6 +110,8 @@ class TrainConfig:
     development_pairs: int = 2000
     development_epochs: int = 1
     shift_px: int = 4
+    augment: str = "none"
+    views: int = 1
     checkpoint_minutes: float = 2.0
     threads: int = 0
     auxiliary_weight: float = 0.4
@@ -122,6 +130,18 @@ class TrainConfig:
             if value is not None:
                 in_range(word, value, low, high)
         self._check_teacher()
+        self._check_views()
+
+    def _check_views(self) -> None:
+        if self.views > 1 and not self.teacher:
+            raise ConfigError(
+                f"{self.views} views of every image are for a teacher to look at. Name a --teacher, or leave --views "
+                "out: without one, --augment draws anew in every epoch."
+            )
+        if self.views > 1 and self.augment == "none":
+            raise ConfigError(
+                f"{self.views} views of every image would be the same image. Say how they differ: --augment strong."
+            )
 
     def _check_teacher(self) -> None:
         if self.teacher and self.model.task != "embedding":
@@ -160,6 +180,7 @@ class TrainConfig:
             ("number of development pairs", self.development_pairs, 2, 10_000_000),
             ("development epochs", self.development_epochs, 1, 100_000),
             ("shift in pixels", self.shift_px, 0, 32),
+            ("number of views", self.views, 1, 1000),
             ("checkpoint minutes", self.checkpoint_minutes, 0, 1e6),
             ("number of threads", self.threads, 0, 1024),
             ("seed", self.seed, 0, 2**31 - 1),

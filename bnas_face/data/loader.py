@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bnas_face import files
 from bnas_face.config import cache_root
+from bnas_face.data.augment import Augmenter
 from bnas_face.data.images import FaceImages, resize
 from bnas_face.errors import DatasetError
 
@@ -27,7 +28,7 @@ CHUNK = 128
 MEMORY_SHARE = 0.8
 KEPT_BYTES = 1 << 30
 """Decoded costly sets up to this size are kept in the cache folder."""
-_FLIP_STREAM, _SHIFT_STREAM, _ORDER_STREAM, _CUTOUT_STREAM = 1, 2, 3, 4
+_FLIP_STREAM, _SHIFT_STREAM, _ORDER_STREAM, _CUTOUT_STREAM, _AUGMENT_STREAM = 1, 2, 3, 4, 6
 BLANK = 128
 """What cutout leaves: the middle of the range, 0.004 for the network, which sees [-1, 1]."""
 
@@ -179,9 +180,9 @@ class Augmentation:
         centre = np.random.default_rng((seed, epoch, _CUTOUT_STREAM)).random((n_images, 2))
         return cls(flip=flip, shift=shift, cutout_px=cutout_px, centre=centre)
 
-    def apply(self, pixels: Pixels, indices: NDArray[np.int64]) -> Pixels:
-        """The images `indices` (shape (batch_size,)) of `pixels`, augmented: uint8, one more copy each."""
-        batch = pixels[indices]
+    def apply(self, batch: Pixels, indices: NDArray[np.int64]) -> Pixels:
+        """`batch`, which holds the images `indices` (shape (batch_size,)) of the set, augmented: a new array."""
+        batch = batch.copy()
         for position, index in enumerate(indices):
             image = batch[position]
             if self.flip[index]:
@@ -215,6 +216,7 @@ def batches(
     epoch: int,
     shift_px: int = 0,
     cutout_px: int = 0,
+    augmenter: Augmenter | None = None,
     skip: int = 0,
     rank: int = 0,
     world_size: int = 1,
@@ -235,6 +237,8 @@ def batches(
         Bound of the random shift; the random flip is always on.
     cutout_px : int
         Side of the square that is blanked in every image; 0 for none.
+    augmenter : Augmenter or None
+        Changes every image besides, before flip and shift.
     skip : int
         Begin with this batch (a resumed epoch).
     rank, world_size : int
@@ -246,7 +250,12 @@ def batches(
     def assemble() -> Iterator[Batch]:
         for step in range(skip, n_batches(len(pixels), batch_size)):
             indices = order[step * batch_size : (step + 1) * batch_size][rank::world_size]
-            yield Batch(augmentation.apply(pixels, indices), labels[indices], indices)
+            chosen = pixels[indices]
+            if augmenter is not None:
+                for position, index in enumerate(indices):
+                    rng = np.random.default_rng((seed, epoch, int(index), _AUGMENT_STREAM))
+                    chosen[position] = augmenter(chosen[position], rng)
+            yield Batch(augmentation.apply(chosen, indices), labels[indices], indices)
 
     return in_background(assemble())
 

@@ -14,6 +14,7 @@ import torch
 
 from bnas_face.config import TrainConfig
 from bnas_face.data import development, loader
+from bnas_face.data.augment import LEVELS
 from bnas_face.errors import CheckpointError, ConfigError, TrainingError
 from bnas_face.models import saved
 from bnas_face.schedule import lr_at
@@ -149,6 +150,8 @@ class Trainer:
             self.rows = log.read(run_dir, up_to_step=self.counters.step)
         self.steps_per_epoch = loader.n_batches(len(data.pixels), config.batch_size)
         self.n_steps = self.steps_per_epoch * config.epochs
+        chosen = LEVELS[config.augment]
+        self.augmenter = chosen if config.views == 1 and chosen.changes else None
         self.last_saved = time.monotonic()
         self.images, self.seconds = 0, 0.0
 
@@ -194,6 +197,7 @@ class Trainer:
             epoch=epoch,
             shift_px=round(self.config.shift_px * self.config.model.size_px / 112),
             cutout_px=self.config.cutout_px,
+            augmenter=self.augmenter,
             skip=self.counters.step - epoch * self.steps_per_epoch,
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,

@@ -12,9 +12,14 @@ from numpy.typing import NDArray
 from bnas_face import tables
 from bnas_face.config import TrainConfig
 from bnas_face.data import development, loader
+from bnas_face.data.augment import LEVELS
 from bnas_face.data.images import FaceImages
 from bnas_face.data.selection import limited, protocol_names, select
+from bnas_face.data.views import views
 from bnas_face.train.distill import Teacher
+
+VIEWS_SEED = 0
+"""Views are a part of the data, not of the run: runs of several seeds share them, and what the teacher saw of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +72,8 @@ def prepare(
     elif config.development_share > 0:
         training, held = development.split(images, config.development_share, seed=config.seed)
         pairs = development.draw_pairs(held.labels, config.development_pairs, seed=config.seed)
+    if config.views > 1:
+        training = views(training, config.views, LEVELS[config.augment], seed=VIEWS_SEED)
     targets = None if teacher is None else teacher.embed(training)
     size_px = config.model.size_px
     empty = np.empty((0, size_px, size_px, 3), np.uint8)
@@ -89,6 +96,7 @@ def _provenance(config: TrainConfig, training: FaceImages, held: FaceImages | No
         "exclude_names_of": list(config.exclude_names_of),
         "min_images": config.min_images,
         "n_images": len(training),
+        "n_views": config.views,
         "n_identities": training.n_identities,
         "n_development_images": 0 if held is None else len(held),
         "n_development_identities": 0 if held is None else held.n_identities,
@@ -140,4 +148,5 @@ def check_names(config: TrainConfig) -> None:
 
     tables.check_known("head", config.head, tables.names(models.HEADS))
     tables.check_known("backbone", config.model.backbone, tables.names(models.BACKBONES))
+    tables.check_known("augmentation", config.augment, LEVELS)
     tables.check_known("binarizer", config.model.binarizer, tables.names(models.BINARIZERS))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bnas_face.config import cache_root
 from bnas_face.data import loader
+from bnas_face.data.augment import LEVELS
 from bnas_face.data.images import FaceImages
 from bnas_face.errors import BrokenImageError, DatasetError
 
@@ -106,7 +107,7 @@ def test_two_epochs_have_different_orders():
 
 def test_flip_and_shift_by_hand():
     pixels = np.arange(9, dtype=np.uint8).reshape(1, 3, 3, 1).repeat(3, axis=3)
-    kept = loader.Augmentation(flip=np.array([False]), shift=np.array([[1, 0]])).apply(pixels, np.array([0]))
+    kept = loader.Augmentation(flip=np.array([False]), shift=np.array([[1, 0]])).apply(pixels[[0]], np.array([0]))
     assert kept[0, :, :, 0].tolist() == [[0, 1, 2], [0, 1, 2], [3, 4, 5]]
     both = loader.Augmentation(flip=np.array([True]), shift=np.array([[0, -1]])).apply(pixels, np.array([0]))
     assert both[0, :, :, 0].tolist() == [[1, 0, 0], [4, 3, 3], [7, 6, 6]]
@@ -218,3 +219,17 @@ def test_cutout_is_drawn_anew_every_epoch_and_changes_nothing_else():
     assert counts.max() == 36 and counts.min() >= 9 and (counts < 36).any()
     other = loader.Augmentation.draw(40, epoch=1, cutout_px=6, **settings)
     assert not np.array_equal(other.centre, loader.Augmentation.draw(40, epoch=0, cutout_px=6, **settings).centre)
+
+
+def test_augmented_images_depend_on_seed_epoch_and_index_alone():
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3)).astype(np.uint8)
+
+    def images(**more):
+        found = _all(pixels, augmenter=LEVELS["strong"], **more)
+        return {
+            index: image for batch in found for index, image in zip(batch.indices.tolist(), batch.pixels, strict=True)
+        }
+
+    small, large, other = images(batch_size=4), images(batch_size=8), images(batch_size=8, epoch=2)
+    assert all((small[index] == large[index]).all() for index in range(24))
+    assert all((small[index] != other[index]).any() for index in range(24))

@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from bnas_face.config import ModelConfig, TrainConfig
-from bnas_face.errors import ConfigError, DatasetError, TrainingError
+from bnas_face.errors import ConfigError, DatasetError, TrainingError, UnknownNameError
 from bnas_face.train import recipe
 from bnas_face.train.distill import Teacher, Teaching
 from bnas_face.train.learner import Learner
 from bnas_face.train.loop import train
+from bnas_face.train.source import check_names, prepare
 
 MODEL = ModelConfig(size_px=64, width=0.125, embedding_dim=8)
 
@@ -101,7 +102,7 @@ def test_every_image_meets_its_own_target_whatever_the_order(tmp_path: Path, mon
         return real(self, pixels, labels, indices)
 
     monkeypatch.setattr(Learner, "forward", watched)
-    monkeypatch.setattr("bnas_face.data.loader.Augmentation.apply", lambda self, pixels, indices: pixels[indices])
+    monkeypatch.setattr("bnas_face.data.loader.Augmentation.apply", lambda self, batch, indices: batch)
     train(config(), tmp_path / "x", teacher=teacher)
     assert len(seen) == 8
     for pixels, targets in seen:
@@ -169,3 +170,34 @@ def test_a_teacher_that_classifies_and_one_that_fails_on_an_image_are_told(monke
     monkeypatch.setattr(teacher, "embed_images", lambda *arguments, **options: broken)
     with pytest.raises(DatasetError, match=r"has no embedding of image 'a.jpg': cut off"):
         teacher.open_teacher("runs/big").embed(None)  # type: ignore[arg-type]
+
+
+def test_with_views_the_teacher_sees_what_its_pupil_sees(tmp_path: Path) -> None:
+    seen: list[NDArray[np.uint8]] = []
+    plain = pixels_as_embeddings(8)
+
+    def embed(images: Any) -> NDArray[np.float32]:
+        seen.append(images.read(np.arange(len(images))))
+        return plain.embed(images)
+
+    watching = Teacher(info=plain.info, embed=embed)
+    data = prepare(config(views=2, augment="strong"), teacher=watching)
+    assert data.targets is not None and len(data.targets) == 2 * 32 == len(data.labels)
+    np.testing.assert_array_equal(data.pixels, seen[0])
+    assert data.provenance["n_views"] == 2
+    outcome = train(config(views=2, augment="strong", epochs=1), tmp_path / "x", teacher=plain)
+    assert np.isfinite(outcome.loss)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"views": 2}, "would be the same image"), ({"views": 2, "augment": "photo", "teacher": ""}, "Name a --teacher")],
+)
+def test_views_without_a_teacher_or_a_difference_are_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        config(**changes)
+
+
+def test_a_mistyped_augmentation_is_named() -> None:
+    with pytest.raises(UnknownNameError, match=r"'stron'. Did you mean 'strong'"):
+        check_names(config(augment="stron"))
