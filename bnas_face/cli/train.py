@@ -17,6 +17,20 @@ from bnas_face.config import ModelConfig, TrainConfig
 _MODEL = ModelConfig()
 _TRAIN = TrainConfig(name="default", model=_MODEL)
 
+
+class Shares(click.ParamType[tuple[float, ...]]):
+    """Numbers with commas between: "0.5,0.75"."""
+
+    name = "shares"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Text or a list of numbers as a tuple."""
+        try:
+            return tuple(float(part) for part in (value.split(",") if isinstance(value, str) else value) if part != "")
+        except (TypeError, ValueError):
+            self.fail(f"'{value}' is no list of shares such as 0.5,0.75.", param, ctx)
+
+
 # Settings by what they are about: (field, type, help). A field's option is its name with dashes.
 _OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("dataset", str, "Training set: bnasface ls datasets, or folder:PATH."),
@@ -49,8 +63,23 @@ _OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("optimizer", str, "sgd, or adam, which is also what auto means."),
     ("lr", float, "Peak learning rate.  [default: 0.02 for sgd, 0.002 for adam]"),
     ("weight_decay", float, "Weight decay.  [default: 0.0005]"),
+    (
+        "latent_weight_decay",
+        float,
+        "Of latent weights.  [default: 0 for adam, --weight-decay for sgd]",
+    ),
+    ("latent_lr_factor", float, "Learning rate of latent weights, times that of the others."),
+    ("head_lr_factor", float, "Learning rate of the head, times that of the others."),
     ("momentum", float, "Momentum of sgd."),
-    ("warmup_epochs", float, "Linear warm-up before the cosine; at most half of the training."),
+    ("schedule", str, "How the rate falls after the warm-up: cosine, poly or step."),
+    ("poly_power", float, "Of schedule poly: (1 - progress) to this power."),
+    ("step_at", Shares(), "Of schedule step: shares of the training at which the rate falls."),
+    ("step_factor", float, "Of schedule step: what the rate is multiplied with there."),
+    ("warmup_epochs", float, "Linear warm-up; at most half of the training."),
+    ("two_stage", float, "Share of the epochs with float weights and 1-bit activations; 0 for none."),
+    ("init", str, "Start from the weights of runs/NAME, as those of the full-precision twin."),
+    ("accumulate", int, "Compute every batch in so many parts, to save memory."),
+    ("ema", float, "Keep the moving average of the weights with this decay, as 0.999; 0 for the last weights."),
     ("gradient_clip", float, "Shorten the gradient to this length; 0 leaves it."),
     ("auxiliary_weight", float, "Weight of the auxiliary classifier's loss."),
     ("shift_px", int, "Random shift each way, in pixels of a 112 px image."),
@@ -61,7 +90,7 @@ _OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ),
     ("views", int, "Versions of every image, drawn once with --augment and shown to the teacher, too."),
     ("cutout_px", int, "Side of a square that is blanked in every image; 0 for none."),
-    ("precision", str, "fp32 or bf16 (mixed)."),
+    ("precision", str, "fp32, bf16 (mixed), or fp16 (mixed, GPU only)."),
     ("devices", str, "auto, cpu, cpu:2, or a number of GPUs."),
     ("threads", int, "CPU threads; 0 is torch's choice."),
     ("seed", int, "Of initial weights, order, augmentation and held-out people."),
@@ -114,7 +143,7 @@ def command(
     values = presets.fill(values, given, preset)
     config = runs.begin(_config(name, values), run_dir, resume=resume, overwrite=overwrite, given=given)
     teacher = _teacher(config) if config.teacher else None
-    outcome = train(config, run_dir, resume=resume, teacher=teacher, on_decode=_show_decoding)
+    outcome = train(config, run_dir, resume=resume, teacher=teacher, on_decode=_show_decoding, say=click.echo)
     if runs.is_helper_process():
         return
     held_out = "held-out images" if config.model.task == "classification" else "held-out people"

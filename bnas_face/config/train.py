@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bnas_face.config.checks import check_name, in_range, one_of
 from bnas_face.config.model import ModelConfig
 from bnas_face.errors import ConfigError
+from bnas_face.schedule import KINDS
 
 OBJECTS_SHIFT_PX = 14
 """Of 112: the 4 px of 32 that CIFAR-10 is shifted by everywhere."""
@@ -45,12 +46,33 @@ class TrainConfig:
         `bnas_face.train.recipe`.
     lr, weight_decay : float or None
         Peak learning rate and decay; None is the default of the optimizer.
+    latent_weight_decay : float or None
+        Decay of the latent weights of 1-bit convolutions; None: none with Adam, `weight_decay` with SGD.
+    latent_lr_factor, head_lr_factor : float
+        The learning rate of these latent weights, and of the head, is so many times that of the others.
     momentum : float
         Of SGD.
+    schedule : str
+        How the learning rate falls after the warm-up: ``"cosine"``, ``"poly"`` or ``"step"``, see
+        `bnas_face.schedule.Course`.
+    poly_power : float
+    step_at : tuple of float
+        Shares of the training (of each stage) at which schedule ``"step"`` multiplies the rate by `step_factor`.
+    step_factor : float
     warmup_epochs : float
-        Linear warm-up before the cosine to zero; at most half of the training.
+        Linear warm-up; at most half of the training (of each stage).
+    two_stage : float
+        Share of the epochs in which the weights stay float and only the activations are 1-bit, in [0, 1); 0 trains
+        in one go. See `bnas_face.train.stages`.
+    accumulate : int
+        Every batch is computed in so many parts, whose gradients are summed: less memory, the same step.
+    ema : float
+        Decay of the moving average of the weights, which the run then keeps; 0 keeps the last weights.
+    init : str
+        Folder of a run whose weights to start from; empty for fresh ones.
     precision : str
-        ``"fp32"`` or ``"bf16"`` (mixed: weights and batch norm statistics stay float32).
+        ``"fp32"``, or mixed, so that weights and batch norm statistics stay float32: ``"bf16"``, or ``"fp16"`` with
+        scaled gradients (GPU only).
     devices : str
         ``"auto"`` (every GPU, else the CPU), ``"cpu"``, ``"cpu:2"`` (processes), or a number of GPUs.
     seed : int
@@ -102,7 +124,18 @@ class TrainConfig:
     lr: float | None = None
     momentum: float = 0.9
     weight_decay: float | None = None
+    latent_weight_decay: float | None = None
+    latent_lr_factor: float = 1.0
+    head_lr_factor: float = 1.0
+    schedule: str = "cosine"
+    poly_power: float = 2.0
+    step_at: tuple[float, ...] = (0.625, 0.875)
+    step_factor: float = 0.1
     warmup_epochs: float = 1.0
+    two_stage: float = 0.0
+    accumulate: int = 1
+    ema: float = 0.0
+    init: str = ""
     precision: str = "bf16"
     devices: str = "auto"
     seed: int = 0
@@ -125,10 +158,14 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_name(self.name)
         one_of("optimizer", self.optimizer, ("auto", "sgd", "adam"))
-        one_of("precision", self.precision, ("fp32", "bf16"))
+        one_of("precision", self.precision, ("fp32", "bf16", "fp16"))
+        one_of("schedule", self.schedule, KINDS)
         for word, value, low, high in self._ranges():
             if value is not None:
                 in_range(word, value, low, high)
+        self._check_course()
+        self._check_parts()
+        self._check_stages()
         self._check_teacher()
         self._check_views()
 
@@ -141,6 +178,43 @@ class TrainConfig:
         if self.views > 1 and self.augment == "none":
             raise ConfigError(
                 f"{self.views} views of every image would be the same image. Say how they differ: --augment strong."
+            )
+
+    @property
+    def first_stage_epochs(self) -> int:
+        """Epochs with float weights and 1-bit activations; 0 for a training in one go."""
+        return round(self.two_stage * self.epochs)
+
+    def _check_course(self) -> None:
+        object.__setattr__(self, "step_at", tuple(self.step_at))
+        if not all(0 < share < 1 for share in self.step_at) or list(self.step_at) != sorted(set(self.step_at)):
+            shown = ",".join(f"{share:g}" for share in self.step_at)
+            raise ConfigError(f"The shares --step-at '{shown}' must rise and lie between 0 and 1, as 0.5,0.75.")
+
+    def _check_parts(self) -> None:
+        if self.batch_size < 2 * self.accumulate:
+            raise ConfigError(
+                f"A batch of {self.batch_size} in {self.accumulate} parts leaves fewer than the two images each that "
+                "batch normalisation needs. Lower --accumulate, or raise --batch-size."
+            )
+        if self.accumulate > 1 and self.teacher and self.relation_weight:
+            raise ConfigError(
+                "--accumulate computes a batch in parts, and relations are those of a whole batch. "
+                "Leave out --accumulate or --relation-weight."
+            )
+
+    def _check_stages(self) -> None:
+        if not self.two_stage:
+            return
+        if self.model.activation_bits != 1:
+            raise ConfigError(
+                "Two stages are for 1-bit activations: the first trains them with float weights. Add --activation-bits "
+                "1, or start from a trained twin with --init instead of --two-stage."
+            )
+        if not 0 < self.first_stage_epochs < self.epochs:
+            raise ConfigError(
+                f"--two-stage {self.two_stage:g} of {self.epochs} epochs leaves a stage without any. "
+                "Choose a share that gives both at least one."
             )
 
     def _check_teacher(self) -> None:
@@ -161,6 +235,14 @@ class TrainConfig:
         return [
             ("number of epochs", self.epochs, 1, 100_000),
             ("batch size", self.batch_size, 2, 1_000_000),
+            ("number of parts of a batch", self.accumulate, 1, 10_000),
+            ("decay of the average of weights", self.ema, 0, 0.999999),
+            ("share of the first stage", self.two_stage, 0, 0.99),
+            ("power of the schedule", self.poly_power, 0.1, 10),
+            ("step factor", self.step_factor, 1e-4, 1),
+            ("learning rate factor of latent weights", self.latent_lr_factor, 0, 1000),
+            ("learning rate factor of the head", self.head_lr_factor, 0, 1000),
+            ("weight decay of latent weights", self.latent_weight_decay, 0, 10),
             ("weight of the teacher", self.teacher_weight, 0, 1e6),
             ("weight of relations", self.relation_weight, 0, 1e6),
             ("weight of labels", self.label_weight, 0, 1e6),

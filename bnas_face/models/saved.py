@@ -1,9 +1,9 @@
 """A run folder: ``config.json`` and ``weights.safetensors``, written atomically and checked when read back.
 
-``config.json`` is the whole `TrainConfig` as nested objects, with ``schema`` and ``training_data`` (provenance of the
-images). The genotype of a searched network is in it, and once more in ``genotype.json`` beside it, for people and
-``bnasface show``; the two must agree. ``weights.safetensors`` is written when training has finished: a folder without
-it is an unfinished run.
+``config.json`` is the whole `TrainConfig` as nested objects, with ``schema``, ``kept_weights`` (of the last step, or
+their moving average) and ``training_data`` (provenance of the images). The genotype of a searched network is in it, and
+once more in ``genotype.json`` beside it, for people and ``bnasface show``; the two must agree. ``weights.safetensors``
+is written when training has finished: a folder without it is an unfinished run.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def save_config(run_dir: Path, config: TrainConfig, training_data: dict[str, Any
     """
     if config.model.genotype is not None:
         genotypes.save(run_dir / GENOTYPE, config.model.genotype)
-    files.write_json(run_dir / CONFIG, {"schema": SCHEMA, **settings(config), "training_data": training_data})
+    kept = "moving average" if config.ema else "last step"
+    content = {"schema": SCHEMA, **settings(config), "kept_weights": kept, "training_data": training_data}
+    files.write_json(run_dir / CONFIG, content)
 
 
 def settings(config: TrainConfig) -> dict[str, Any]:

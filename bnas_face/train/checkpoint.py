@@ -1,12 +1,14 @@
 """The training state: one safetensors file, written beside and renamed: a kill at any moment leaves a whole one.
 
-``state/last.safetensors`` holds network, head and optimizer as flat tensors; its text metadata holds the counters.
-Nothing in it is a pickle. No random state is needed: order, augmentation and dropout follow from seed and step.
+``state/last.safetensors`` holds network, head, optimizer and moving average as flat tensors; its text metadata holds
+the counters and the scale of fp16's gradients. Nothing in it is a pickle. No random state is needed: order,
+augmentation and dropout follow from seed and step.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from bnas_face.models import saved
 
 STATE = Path("state", "last.safetensors")
 SCHEMA = "bnas_face.state/1"
-_MODULE, _OPTIMIZER = "module.", "optimizer."
+_MODULE, _OPTIMIZER, _AVERAGE = "module.", "optimizer.", "average."
 
 
 @dataclass
@@ -43,11 +45,20 @@ class Counters:
     seconds: float = 0.0
 
 
-def save(run_dir: Path, module: nn.Module, optimizer: torch.optim.Optimizer, counters: Counters) -> None:
-    """Write the training state, replacing the earlier one at once."""
+def save(
+    run_dir: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    counters: Counters,
+    average: nn.Module | None = None,
+    precision: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the training state, replacing the earlier one at once; `precision` is fp16's scale, as JSON values."""
     tensors = {_MODULE + name: _plain(value) for name, value in module.state_dict().items()}
+    if average is not None:
+        tensors.update({_AVERAGE + name: _plain(value) for name, value in average.state_dict().items()})
     tensors.update(_flatten(optimizer))
-    metadata = {"schema": SCHEMA, "counters": json.dumps(asdict(counters))}
+    metadata = {"schema": SCHEMA, "counters": json.dumps(asdict(counters)), "precision": json.dumps(precision or {})}
     saved.save_tensors(run_dir / STATE, tensors, metadata)
 
 
@@ -56,8 +67,10 @@ def exists(run_dir: Path) -> bool:
     return (run_dir / STATE).exists()
 
 
-def restore(run_dir: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> Counters:
-    """Bring network, head and optimizer back to the last saved state.
+def restore(
+    run_dir: Path, module: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None = None
+) -> None:
+    """Bring network, head, optimizer and moving average back to the last saved state.
 
     Raises
     ------
@@ -65,12 +78,15 @@ def restore(run_dir: Path, module: nn.Module, optimizer: torch.optim.Optimizer) 
         If the state is damaged or of another network; names the file.
     """
     path = run_dir / STATE
-    counters = _read_counters(path)
     tensors = saved.load_tensors(path)
-    own = {name.removeprefix(_MODULE): value for name, value in tensors.items() if name.startswith(_MODULE)}
-    saved.load_into(module, own, path)
+    saved.load_into(module, _under(_MODULE, tensors), path)
+    if average is not None:
+        saved.load_into(average, _under(_AVERAGE, tensors), path)
     _unflatten(optimizer, {k: v for k, v in tensors.items() if k.startswith(_OPTIMIZER)}, path)
-    return counters
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _plain(value: Tensor) -> Tensor:
@@ -101,13 +117,27 @@ def _unflatten(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], pat
     optimizer.load_state_dict({"state": state, "param_groups": current["param_groups"]})
 
 
-def _read_counters(path: Path) -> Counters:
+def read_counters(run_dir: Path) -> Counters:
+    """How far the saved state is; raises `CheckpointError` if it is damaged or of another version."""
+    path = run_dir / STATE
+    try:
+        return Counters(**_read_values(path, "counters"))
+    except TypeError as error:
+        raise CheckpointError(f"'{path}' was written by another version: {error}. Train under a new --name.") from error
+
+
+def read_precision(run_dir: Path) -> dict[str, Any]:
+    """The scale of fp16's gradients in the saved state, and its like; empty where there is none."""
+    return _read_values(run_dir / STATE, "precision")
+
+
+def _read_values(path: Path, key: str) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
         if metadata.get("schema") != SCHEMA:
             raise CheckpointError(f"'{path}' has schema '{metadata.get('schema')}'; expected '{SCHEMA}'.")
-        return Counters(**json.loads(metadata["counters"]))
+        return dict(json.loads(metadata.get(key, "{}")))
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(

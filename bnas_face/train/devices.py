@@ -12,7 +12,7 @@ from bnas_face.errors import ConfigError
 
 
 def make_fabric(config: TrainConfig) -> Any:
-    """Fabric for the devices and precision of `config`; raises `ConfigError` for devices this machine lacks."""
+    """Fabric for the devices and precision of `config`; raises `ConfigError` for what this machine lacks."""
     try:
         from lightning_fabric import Fabric
     except ImportError:
@@ -20,7 +20,9 @@ def make_fabric(config: TrainConfig) -> Any:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its chatter is not for a user of ours
     accelerator, count = parse_devices(config.devices)
     strategy = "ddp" if count > 1 else "auto"
-    precision = "bf16-mixed" if config.precision == "bf16" else "32-true"
+    if config.precision == "fp16" and accelerator == "cpu":
+        raise ConfigError("--precision fp16 needs a GPU, and this training runs on the CPU. Use bf16 or fp32.")
+    precision = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[config.precision]
     return Fabric(accelerator=accelerator, devices=count, strategy=strategy, precision=precision)
 
 

@@ -11,20 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from bnas_face.config import TrainConfig
 from bnas_face.data import development, loader
 from bnas_face.data.augment import LEVELS
 from bnas_face.errors import CheckpointError, ConfigError, TrainingError
 from bnas_face.models import saved
-from bnas_face.schedule import lr_at
-from bnas_face.train import checkpoint, environment, log, recipe, runs
+from bnas_face.train import checkpoint, environment, log, recipe, runs, start, step
+from bnas_face.train.average import average_of, restart
 from bnas_face.train.checkpoint import Counters
 from bnas_face.train.devices import make_fabric
 from bnas_face.train.distill import Teacher
 from bnas_face.train.learner import Learner, drop_paths, embed, recognised
 from bnas_face.train.progress import TrainingProgress
 from bnas_face.train.source import TrainingData, check_names, prepare
+from bnas_face.train.stages import Stages, set_float_weights
 
 LOG_EVERY_STEPS = 200
 
@@ -60,10 +63,11 @@ def train(
     resume: bool = False,
     teacher: Teacher | None = None,
     on_decode: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Train a network and write its run folder.
 
-    The last epoch's weights are the ones kept; no checkpoint is ever chosen by a score.
+    The last epoch's weights, or their moving average, are the ones kept; no checkpoint is ever chosen by a score.
 
     Parameters
     ----------
@@ -77,6 +81,8 @@ def train(
         Opened ``config.teacher``: `bnas_face.teacher.open_teacher`.
     on_decode : callable or None
         Called with (images decoded, images in all).
+    say : callable or None
+        Called with a line that the user should read: which weights the training starts from.
 
     Raises
     ------
@@ -85,7 +91,8 @@ def train(
     DatasetError
         If the dataset is absent or too small.
     CheckpointError
-        If the state to resume from is damaged or belongs to other data, or another process trains this run.
+        If the state to resume from is damaged or belongs to other data, another process trains this run, or the run to
+        start from is of another network.
     TrainingError
         If the loss is no longer finite; the last saved state is kept.
     """
@@ -94,21 +101,28 @@ def train(
         raise ConfigError(f"Teacher is '{config.teacher}', and {'none' if teacher is None else 'another'} was opened.")
     check_names(config)
     Learner(config, n_identities=_n_outputs(config))  # what cannot be built is told before images are decoded
+    begun = start.read(config.init, config.model, run_dir) if config.init and not _goes_on(run_dir, resume) else None
     fabric = make_fabric(config)
     fabric.launch()
+    if begun is not None and say is not None and fabric.is_global_zero:
+        say(str(begun))
     data = prepare(config, teacher=teacher, progress=on_decode if fabric.is_global_zero else None)
     with runs.only_one(run_dir) if fabric.is_global_zero else nullcontext():
-        trainer = Trainer(config, run_dir, data, fabric, resume=resume)
+        trainer = Trainer(config, run_dir, data, fabric, resume=resume, begun=begun)
         if fabric.is_global_zero:
             if not resume:
                 runs.clear(run_dir)
-            saved.save_config(run_dir, config, data.provenance)
+            saved.save_config(run_dir, config, data.provenance | start.provenance(begun, run_dir))
             environment.save(run_dir, fabric)
         outcome = trainer.run()
         if fabric.is_global_zero:
-            saved.save_weights(run_dir / saved.WEIGHTS, trainer.learner.backbone)
+            saved.save_weights(run_dir / saved.WEIGHTS, trainer.kept)
         fabric.barrier()
     return outcome
+
+
+def _goes_on(run_dir: Path, resume: bool) -> bool:
+    return resume and checkpoint.exists(run_dir)
 
 
 class Trainer:
@@ -123,15 +137,28 @@ class Trainer:
     fabric : lightning Fabric
         Launched.
     resume : bool
+    begun : Start or None
+        Weights to start from; not used where a state is resumed.
     """
 
-    def __init__(self, config: TrainConfig, run_dir: Path, data: TrainingData, fabric: Any, *, resume: bool) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        run_dir: Path,
+        data: TrainingData,
+        fabric: Any,
+        *,
+        resume: bool,
+        begun: start.Start | None = None,
+    ) -> None:
         if config.batch_size % fabric.world_size:
             raise ConfigError(f"Batch size {config.batch_size} cannot be shared by {fabric.world_size} devices.")
-        if min(config.batch_size, len(data.pixels)) < 2 * fabric.world_size:
+        if min(config.batch_size, len(data.pixels)) < 2 * fabric.world_size * config.accumulate:
+            in_parts = f" in {config.accumulate} parts" if config.accumulate > 1 else ""
             raise ConfigError(
-                f"Batches of {min(config.batch_size, len(data.pixels))} images give {fabric.world_size} devices fewer "
-                "than the two each that batch normalisation needs. Use a larger --batch-size, or fewer --devices."
+                f"Batches of {min(config.batch_size, len(data.pixels))} images{in_parts} give {fabric.world_size} "
+                "devices fewer than the two each that batch normalisation needs. Use a larger --batch-size, or fewer "
+                "--devices."
             )
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -139,27 +166,48 @@ class Trainer:
         self.config, self.run_dir, self.data, self.fabric = config, run_dir, data, fabric
         self.learner = Learner(config, data.n_identities, data.targets)
         self.learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer: Any = recipe.make_optimizer(self.learner, config)
-        self.counters, self.rows = Counters(), list[log.Row]()
-        optimizer = self.optimizer
-        self.wrapped, self.optimizer = fabric.setup(self.learner, optimizer)
-        if resume and checkpoint.exists(run_dir):
+        if begun is not None:
+            begun.apply(self.learner.backbone)
+        self.steps_per_epoch = loader.n_batches(len(data.pixels), config.batch_size)
+        self.stages = Stages(config, self.steps_per_epoch)
+        goes_on = _goes_on(run_dir, resume)
+        self.counters = checkpoint.read_counters(run_dir) if goes_on else Counters()
+        self.rows = log.read(run_dir, up_to_step=self.counters.step) if goes_on else []
+        self.average: AveragedModel | None = None
+        self._begin_stage()
+        if config.ema:
+            self.average = average_of(self.learner.backbone, config.ema)
+        if goes_on:
             _check_same_data(run_dir, data)
             # After setup, which may have moved the weights: the optimizer's state follows them.
-            self.counters = checkpoint.restore(run_dir, self.learner, optimizer)
-            self.rows = log.read(run_dir, up_to_step=self.counters.step)
-        self.steps_per_epoch = loader.n_batches(len(data.pixels), config.batch_size)
-        self.n_steps = self.steps_per_epoch * config.epochs
+            checkpoint.restore(run_dir, self.learner, self.plain_optimizer, self.average)
+            fabric.strategy.precision.load_state_dict(checkpoint.read_precision(run_dir))
         chosen = LEVELS[config.augment]
         self.augmenter = chosen if config.views == 1 and chosen.changes else None
         self.last_saved = time.monotonic()
         self.images, self.seconds = 0, 0.0
 
+    @property
+    def kept(self) -> nn.Module:
+        """The network a run keeps: that of the last step, or the moving average."""
+        return self.learner.backbone if self.average is None else self.average.module
+
+    def _begin_stage(self) -> None:
+        """Set up network and optimizer for the stage that the next step belongs to."""
+        set_float_weights(self.learner.backbone, self.stages.floats(self.counters.step))
+        self.plain_optimizer = recipe.make_optimizer(self.learner, self.config)
+        self.wrapped: Any
+        self.optimizer: Any
+        self.wrapped, self.optimizer = self.fabric.setup(self.learner, self.plain_optimizer)
+        if self.average is not None:
+            set_float_weights(self.average.module, self.stages.floats(self.counters.step))
+            restart(self.average)
+
     def run(self) -> Outcome:
         """Train the epochs that are left."""
         first_epoch = self.counters.step // self.steps_per_epoch
         quiet = not self.fabric.is_global_zero
-        with TrainingProgress(self.n_steps, self.counters.step, self.config.epochs, quiet=quiet) as progress:
+        with TrainingProgress(self.stages.n_steps, self.counters.step, self.config.epochs, quiet=quiet) as progress:
             for epoch in range(first_epoch, self.config.epochs):
                 self._epoch(epoch, progress)
         if not self.rows:  # resumed after the last step, without the log
@@ -205,39 +253,32 @@ class Trainer:
 
     def _step(self, batch: loader.Batch) -> float:
         """One optimizer step; returns the loss."""
-        fabric, step = self.fabric, self.counters.step
-        torch.manual_seed(hash((self.config.seed, step, fabric.global_rank)) % 2**63)  # dropout, without saved state
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._lr(step)
-        pixels = torch.from_numpy(batch.pixels).to(fabric.device, non_blocking=True)
-        labels = torch.from_numpy(batch.labels).to(fabric.device, non_blocking=True)
-        loss = self.wrapped(pixels, labels, torch.from_numpy(batch.indices))
+        fabric, config, counters = self.fabric, self.config, self.counters
+        torch.manual_seed(hash((config.seed, counters.step, fabric.global_rank)) % 2**63)  # dropout, no saved state
+        recipe.set_lr(self.optimizer, self.stages.lr(counters.step))
         self.optimizer.zero_grad()
-        fabric.backward(loss)
-        value = float(fabric.all_reduce(loss.detach(), reduce_op="mean"))
+        loss = step.backward(fabric, self.wrapped, batch, parts=config.accumulate)
+        value = float(fabric.all_reduce(loss, reduce_op="mean"))
         if not math.isfinite(value):
             raise TrainingError(self._not_finite(value))
-        if self.config.gradient_clip:
-            clip = self.config.gradient_clip
+        if config.gradient_clip:
+            clip = config.gradient_clip
             fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=clip, error_if_nonfinite=False)
         self.optimizer.step()
-        self.counters.step += 1
-        self.counters.loss_sum += value
-        self.counters.loss_count += 1
+        if self.average is not None:
+            self.average.update_parameters(self.learner.backbone)
+        counters.step += 1
+        counters.loss_sum += value
+        counters.loss_count += 1
         self.images += len(batch.labels) * fabric.world_size
         return value
-
-    def _lr(self, step: int) -> float:
-        peak = self.config.lr or 0.0
-        n_warmup = min(round(self.config.warmup_epochs * self.steps_per_epoch), self.n_steps // 2)
-        return lr_at(step, peak=peak, n_steps=self.n_steps, n_warmup=n_warmup)
 
     def _not_finite(self, value: float) -> str:
         step = self.counters.step
         kept = "The last saved state is kept" if checkpoint.exists(self.run_dir) else "No state was saved before it"
         return (
             f"The loss became {value} in step {step + 1} (epoch {step // self.steps_per_epoch + 1}, learning rate "
-            f"{self._lr(step):.3g}). {kept}. Train under a new name with a lower --lr or --precision fp32."
+            f"{self.stages.lr(step):.3g}). {kept}. Train under a new name with a lower --lr or --precision fp32."
         )
 
     def _between_steps(self, epoch: int) -> None:
@@ -251,12 +292,14 @@ class Trainer:
         due = (epoch + 1) % self.config.development_epochs == 0 or epoch + 1 == self.config.epochs
         row = self._log(epoch, self._development_accuracy() if due else None)
         progress.epoch(epoch + 1, self.counters.step, row.loss, row.images_per_s, row.development_accuracy)
+        if self.counters.step == self.stages.n_first:
+            self._begin_stage()  # before the state is saved, which holds the new stage's optimizer then
         self._checkpoint()
 
     def _log(self, epoch: int, accuracy: float | None) -> log.Row:
         counters = self.counters
         loss = counters.loss_sum / max(1, counters.loss_count)
-        row = log.Row(epoch + 1, counters.step, loss, self._lr(counters.step - 1), self.images_per_s, accuracy)
+        row = log.Row(epoch + 1, counters.step, loss, self.stages.lr(counters.step - 1), self.images_per_s, accuracy)
         counters.loss_sum, counters.loss_count = 0.0, 0
         self.rows.append(row)
         if self.fabric.is_global_zero:
@@ -265,11 +308,15 @@ class Trainer:
 
     def _checkpoint(self) -> None:
         if self.fabric.is_global_zero:
-            checkpoint.save(self.run_dir, self.learner, self.optimizer, self.counters)
+            checkpoint.save(self.run_dir, self.learner, self.optimizer, self.counters, self.average, self._precision())
         self.last_saved = time.monotonic()
 
+    def _precision(self) -> dict[str, Any]:
+        """Scale of fp16's gradients; empty for other precisions."""
+        return dict(self.fabric.strategy.precision.state_dict())
+
     def _development_accuracy(self) -> float | None:
-        data, backbone, device = self.data, self.learner.backbone, self.fabric.device
+        data, backbone, device = self.data, self.kept, self.fabric.device
         bf16 = self.config.precision == "bf16"
         if not self.fabric.is_global_zero:
             return None

@@ -93,7 +93,7 @@ def test_a_run_name_is_a_plain_folder_name(name, tiny):
         ("epochs", 0, "number of epochs is 0"),
         ("batch_size", 1, "batch size is 1"),
         ("lr", -1.0, "learning rate is -1"),
-        ("precision", "fp16", "precision 'fp16' is not known. Choose fp32 or bf16"),
+        ("precision", "fp8", "precision 'fp8' is not known. Choose fp32 or bf16 or fp16"),
         ("optimizer", "lion", "optimizer 'lion'"),
         ("development_share", 0.9, "development share is 0.9"),
         ("activation_bits", 2, "activation bits '2'"),

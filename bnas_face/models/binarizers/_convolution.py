@@ -40,9 +40,12 @@ class BinaryConv2d(nn.Conv2d):
         1.
     training_only : tuple of str
         Names of parameters that shape the signs while training and that a packed file does not hold.
+    float_weights : bool
+        Compute with the latent weights as they are: the first stage of a training in two.
     """
 
     weight_bits = 1
+    float_weights = False
     training_only: tuple[str, ...] = ()
 
     def __init__(
@@ -83,7 +86,7 @@ class BinaryConv2d(nn.Conv2d):
     def forward(self, values: Tensor) -> Tensor:
         """(batch_size, in_channels, h, w) → (batch_size, out_channels, ceil(h / stride), ceil(w / stride))."""
         bits = self.activation(values) if self.activation_bits == 1 else values
-        result = convolve(self, bits, self.binary_weight())
+        result = convolve(self, bits, self.weight if self.float_weights else self.binary_weight())
         return result * self._input_magnitude(values) if self.input_scale else result
 
     def _input_magnitude(self, values: Tensor) -> Tensor:
