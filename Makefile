@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
-INPUTS := setup.cfg pyproject.toml constraints.txt
+INPUTS := setup.cfg setup.py pyproject.toml constraints.txt $(wildcard bnas_face/packed/kernels/src/*)
 
 .PHONY: demo test check clean help
 

@@ -1,0 +1,33 @@
+/* Which instruction sets are here, and one loop over tasks by several threads. */
+#include "kernels.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+static const char *const NAMES[N_IMPLEMENTATIONS] = {"avx512-vpopcntdq", "avx2", "neon", "portable"};
+
+const char *implementation_name(int index) { return NAMES[index]; }
+
+const kernels *implementation(int index) {
+  switch (index) {
+    case 0: return avx512_kernels();
+    case 1: return avx2_kernels();
+    case 2: return neon_kernels();
+    case 3: return portable_kernels();
+    default: return NULL;
+  }
+}
+
+void in_parallel(int threads, int64_t n_tasks, void (*body)(void *, int64_t, int), void *context) {
+#ifdef _OPENMP
+  if (threads > 1 && n_tasks > 1) {
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (int64_t task = 0; task < n_tasks; task++) body(context, task, omp_get_thread_num());
+    return;
+  }
+#else
+  (void)threads;
+#endif
+  for (int64_t task = 0; task < n_tasks; task++) body(context, task, 0);
+}

@@ -1,0 +1,119 @@
+/* Sums of one row of one block → floats and bits of the output map. */
+#ifndef BNAS_FINISH_H
+#define BNAS_FINISH_H
+
+#include "vector.h"
+
+/* Writes the `count` low bits of `mask` at `channel` of a pixel whose words were zero. */
+INLINE void put_bits(uint64_t *words, int64_t channel, int count, uint32_t mask) {
+  if (count < BLOCK) mask &= (1u << count) - 1;
+  int64_t word = channel / WORD;
+  int shift = (int)(channel % WORD);
+  words[word] |= (uint64_t)mask << shift;
+  if (shift + count > WORD) words[word + 1] |= (uint64_t)mask >> (WORD - shift);
+}
+
+INLINE vf sum_of(const row *r, int64_t pixel, int part, int counts) {
+  if (!counts) return load((const float *)r->sums + pixel * r->sum_step + part * LANES);
+  const int32_t *valid = r->border + r->column_class[pixel] * r->padded_out + r->channel;
+  vi ones = load_whole((const int32_t *)r->sums + pixel * r->sum_step + part * LANES);
+  return to_float(load_whole(valid + part * LANES) - ones - ones);
+}
+
+INLINE void finish_whole(const epilogue *e, const row *r) {
+  for (int64_t pixel = 0; pixel < r->pixels; pixel++) {
+    const int32_t *valid = r->border + r->column_class[pixel] * r->padded_out + r->channel;
+    uint32_t mask = 0;
+    for (int part = 0; part < PARTS; part++) {
+      int64_t at = r->channel + part * LANES;
+      vi ones = load_whole((const int32_t *)r->sums + pixel * r->sum_step + part * LANES);
+      vi sum = load_whole(valid + part * LANES) - ones - ones;
+      vi turned = load_whole(e->sign + at) < 0;
+      sum = (sum ^ turned) - turned;
+      mask |= less_whole(sum, load_whole(e->whole + at)) << (part * LANES);
+    }
+    put_bits(e->bits + (r->first_pixel + pixel) * e->words, r->channel, r->count, mask);
+  }
+}
+
+INLINE void finish_rows(const epilogue *e, const row *r, int counts, int added, int active, int bits) {
+  vf scale[PARTS], bias[PARTS], before[PARTS], slope[PARTS], after[PARTS], threshold[PARTS];
+  for (int part = 0; part < PARTS; part++) {
+    int64_t at = r->channel + part * LANES;
+    scale[part] = load(e->scale + at), bias[part] = load(e->bias + at);
+    if (active) before[part] = load(e->before + at), slope[part] = load(e->slope + at), after[part] = load(e->after + at);
+    if (bits) threshold[part] = load(e->threshold + at);
+  }
+  for (int64_t pixel = 0; pixel < r->pixels; pixel++) {
+    float values[BLOCK];
+    float *out = e->floats ? e->floats + (r->first_pixel + pixel) * e->out + r->channel : values;
+    float *to = r->count == BLOCK ? out : values;
+    uint32_t mask = 0;
+    for (int part = 0; part < PARTS; part++) {
+      vf z = sum_of(r, pixel, part, counts) * scale[part] + bias[part];
+      if (added) z += load(r->addend + pixel * r->addend_step + part * LANES);
+      if (active) {
+        z += before[part];
+        z = max_zero(z) + slope[part] * min_zero(z) + after[part];
+      }
+      if (bits) mask |= less(flipped(z, e->sign + r->channel + part * LANES), threshold[part]) << (part * LANES);
+      store(to + part * LANES, z);
+    }
+    if (e->floats && to != out) memcpy(out, to, (size_t)r->count * sizeof *out);
+    if (bits) put_bits(e->bits + (r->first_pixel + pixel) * e->words, r->channel, r->count, mask);
+  }
+}
+
+/* The usual combinations are compiled by themselves, so that no test is left inside the loop. */
+INLINE void finish_by_case(const epilogue *e, const row *r, int counts) {
+  int added = r->addend != NULL, active = e->slope != NULL, bits = e->threshold != NULL;
+  switch (added * 4 + active * 2 + bits) {
+    case 0: finish_rows(e, r, counts, 0, 0, 0); break;
+    case 1: finish_rows(e, r, counts, 0, 0, 1); break;
+    case 2: finish_rows(e, r, counts, 0, 1, 0); break;
+    case 3: finish_rows(e, r, counts, 0, 1, 1); break;
+    case 4: finish_rows(e, r, counts, 1, 0, 0); break;
+    case 5: finish_rows(e, r, counts, 1, 0, 1); break;
+    case 6: finish_rows(e, r, counts, 1, 1, 0); break;
+    default: finish_rows(e, r, counts, 1, 1, 1); break;
+  }
+}
+
+static void finish_counts(const epilogue *e, const row *r) {
+  if (e->whole) {
+    finish_whole(e, r);
+  } else {
+    finish_by_case(e, r, 1);
+  }
+}
+
+static void finish_floats(const epilogue *e, const row *r) { finish_by_case(e, r, 0); }
+
+/* Signs of whole pixels: one word of 64 channels at a time, its thresholds in registers. */
+static void pack(const float *values, int64_t pixels, int64_t channels, const float *threshold, const uint32_t *sign,
+                 uint64_t *bits) {
+  int64_t words = ceil_div(channels, WORD), full = channels / WORD;
+  for (int64_t word = 0; word < full; word++) {
+    const float *from = values + word * WORD;
+    for (int64_t pixel = 0; pixel < pixels; pixel++, from += channels) {
+      uint64_t found = 0;
+      for (int part = 0; part < WORD / LANES; part++) {
+        int64_t at = word * WORD + part * LANES;
+        vf z = flipped(load(from + part * LANES), sign + at);
+        found |= (uint64_t)less(z, load(threshold + at)) << (part * LANES);
+      }
+      bits[pixel * words + word] = found;
+    }
+  }
+  for (int64_t pixel = 0; full < words && pixel < pixels; pixel++) {
+    uint64_t found = 0;
+    for (int64_t i = full * WORD; i < channels; i++) {
+      float value = values[pixel * channels + i];
+      int negative = sign[i] ? -value < threshold[i] : value < threshold[i];
+      found |= (uint64_t)negative << (i % WORD);
+    }
+    bits[pixel * words + full] = found;
+  }
+}
+
+#endif
