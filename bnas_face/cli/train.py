@@ -78,6 +78,7 @@ _OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("warmup_epochs", float, "Linear warm-up; at most half of the training."),
     ("two_stage", float, "Share of the epochs with float weights and 1-bit activations; 0 for none."),
     ("init", str, "Start from the weights of runs/NAME, as those of the full-precision twin."),
+    ("on_nan", str, "A loss or gradient that is not finite: stop, or skip the step."),
     ("accumulate", int, "Compute every batch in so many parts, to save memory."),
     ("ema", float, "Keep the moving average of the weights with this decay, as 0.999; 0 for the last weights."),
     ("gradient_clip", float, "Shorten the gradient to this length; 0 leaves it."),

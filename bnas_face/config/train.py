@@ -68,6 +68,9 @@ class TrainConfig:
         Every batch is computed in so many parts, whose gradients are summed: less memory, the same step.
     ema : float
         Decay of the moving average of the weights, which the run then keeps; 0 keeps the last weights.
+    on_nan : str
+        Where loss or gradient are not finite: ``"stop"``, or ``"skip"``, which leaves the weights as they are, counts
+        the step, and stops after too many in a row.
     init : str
         Folder of a run whose weights to start from; empty for fresh ones.
     precision : str
@@ -136,6 +139,7 @@ class TrainConfig:
     accumulate: int = 1
     ema: float = 0.0
     init: str = ""
+    on_nan: str = "stop"
     precision: str = "bf16"
     devices: str = "auto"
     seed: int = 0
@@ -160,6 +164,7 @@ class TrainConfig:
         one_of("optimizer", self.optimizer, ("auto", "sgd", "adam"))
         one_of("precision", self.precision, ("fp32", "bf16", "fp16"))
         one_of("schedule", self.schedule, KINDS)
+        one_of("answer to numbers that are not finite", self.on_nan, ("stop", "skip"))
         for word, value, low, high in self._ranges():
             if value is not None:
                 in_range(word, value, low, high)

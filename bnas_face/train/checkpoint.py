@@ -37,12 +37,19 @@ class Counters:
         Of the steps since the last row of log.csv.
     seconds : float
         Time spent training, over all resumptions.
+    skipped, skipped_in_a_row : int
+        Steps passed over because their gradient was not finite: since the beginning, and last of all.
+    session : int
+        1 until the first interruption, one more after every resumption.
     """
 
     step: int = 0
     loss_sum: float = 0.0
     loss_count: int = 0
     seconds: float = 0.0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    session: int = 1
 
 
 def save(

@@ -43,3 +43,8 @@ def parse_devices(devices: str) -> tuple[str, int]:
     if name != "cpu" and int(number) > n_gpus:
         raise ConfigError(f"Devices '{devices}' ask for {number} GPUs; this machine has {n_gpus}. Use --devices auto.")
     return ("cpu" if name == "cpu" else "cuda", int(number))
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Most memory that tensors have taken on a GPU so far; 0 on the CPU."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0

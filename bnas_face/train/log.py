@@ -15,7 +15,7 @@ LOG = "log.csv"
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the log.
+    """One row of the log. Columns from `stage` on may be absent in logs of earlier versions.
 
     Attributes
     ----------
@@ -24,12 +24,24 @@ class Row:
     step : int
         Steps done.
     loss : float
-        Mean over the steps since the row before.
+        Mean over the steps since the row before; nan if all of them were passed over.
     lr : float
     images_per_s : float
         Training only, without development accuracy.
     development_accuracy : float or None
         Fraction; an empty field where it was not measured.
+    stage : int
+        1, or 2 in the second stage of a training in two.
+    skipped : int
+        Steps passed over since the beginning: their gradient was not finite.
+    session : int
+        1 until the run was interrupted, one more after every resumption.
+    seconds : float or None
+        Time spent training since the beginning, over all sessions.
+    memory_mb : float or None
+        Main memory of the process at this moment, in 10⁶ bytes.
+    gpu_memory_mb : float or None
+        Most memory of the GPU that tensors have taken, in 10⁶ bytes.
     """
 
     epoch: int
@@ -38,6 +50,12 @@ class Row:
     lr: float
     images_per_s: float
     development_accuracy: float | None
+    stage: int = 1
+    skipped: int = 0
+    session: int = 1
+    seconds: float | None = None
+    memory_mb: float | None = None
+    gpu_memory_mb: float | None = None
 
 
 HEADER = tuple(field.name for field in fields(Row))
@@ -57,8 +75,8 @@ def _short(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
-def read(run_dir: Path, *, up_to_step: int) -> list[Row]:
-    """The rows up to a step, of a run that is resumed there; none without a log.
+def read(run_dir: Path, *, up_to_step: int | None = None) -> list[Row]:
+    """The rows up to a step, of a run that is resumed there, or all; none without a log.
 
     Raises
     ------
@@ -77,16 +95,25 @@ def read(run_dir: Path, *, up_to_step: int) -> list[Row]:
                 raise CheckpointError(
                     f"'{path}' is damaged at line {number}: {error}. Delete it to go on without."
                 ) from error
-    return [row for row in rows if row.step <= up_to_step]
+    return [row for row in rows if up_to_step is None or row.step <= up_to_step]
 
 
 def _row(record: dict[str, str]) -> Row:
-    accuracy = record["development_accuracy"]
     return Row(
         epoch=int(record["epoch"]),
         step=int(record["step"]),
         loss=float(record["loss"]),
         lr=float(record["lr"]),
         images_per_s=float(record["images_per_s"]),
-        development_accuracy=float(accuracy) if accuracy else None,
+        development_accuracy=_maybe(record["development_accuracy"]),
+        stage=int(record.get("stage") or 1),
+        skipped=int(record.get("skipped") or 0),
+        session=int(record.get("session") or 1),
+        seconds=_maybe(record.get("seconds")),
+        memory_mb=_maybe(record.get("memory_mb")),
+        gpu_memory_mb=_maybe(record.get("gpu_memory_mb")),
     )
+
+
+def _maybe(text: str | None) -> float | None:
+    return float(text) if text else None

@@ -14,15 +14,15 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from bnas_face import machine
 from bnas_face.config import TrainConfig
 from bnas_face.data import development, loader
 from bnas_face.data.augment import LEVELS
 from bnas_face.errors import CheckpointError, ConfigError, TrainingError
 from bnas_face.models import saved
-from bnas_face.train import checkpoint, environment, log, recipe, runs, start, step
+from bnas_face.train import checkpoint, devices, environment, guard, log, recipe, runs, start, step
 from bnas_face.train.average import average_of, restart
 from bnas_face.train.checkpoint import Counters
-from bnas_face.train.devices import make_fabric
 from bnas_face.train.distill import Teacher
 from bnas_face.train.learner import Learner, drop_paths, embed, recognised
 from bnas_face.train.progress import TrainingProgress
@@ -94,7 +94,7 @@ def train(
         If the state to resume from is damaged or belongs to other data, another process trains this run, or the run to
         start from is of another network.
     TrainingError
-        If the loss is no longer finite; the last saved state is kept.
+        If the loss, the gradient or a weight is no longer finite; the last saved state is kept.
     """
     config = recipe.resolve(config)
     if bool(config.teacher) != (teacher is not None):
@@ -102,7 +102,7 @@ def train(
     check_names(config)
     Learner(config, n_identities=_n_outputs(config))  # what cannot be built is told before images are decoded
     begun = start.read(config.init, config.model, run_dir) if config.init and not _goes_on(run_dir, resume) else None
-    fabric = make_fabric(config)
+    fabric = devices.make_fabric(config)
     fabric.launch()
     if begun is not None and say is not None and fabric.is_global_zero:
         say(str(begun))
@@ -182,6 +182,7 @@ class Trainer:
             # After setup, which may have moved the weights: the optimizer's state follows them.
             checkpoint.restore(run_dir, self.learner, self.plain_optimizer, self.average)
             fabric.strategy.precision.load_state_dict(checkpoint.read_precision(run_dir))
+            self.counters.session += 1
         chosen = LEVELS[config.augment]
         self.augmenter = chosen if config.views == 1 and chosen.changes else None
         self.last_saved = time.monotonic()
@@ -257,28 +258,48 @@ class Trainer:
         torch.manual_seed(hash((config.seed, counters.step, fabric.global_rank)) % 2**63)  # dropout, no saved state
         recipe.set_lr(self.optimizer, self.stages.lr(counters.step))
         self.optimizer.zero_grad()
+        before = guard.Buffers(self.learner) if config.on_nan == "skip" else None
         loss = step.backward(fabric, self.wrapped, batch, parts=config.accumulate)
-        value = float(fabric.all_reduce(loss, reduce_op="mean"))
-        if not math.isfinite(value):
-            raise TrainingError(self._not_finite(value))
-        if config.gradient_clip:
-            clip = config.gradient_clip
-            fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=clip, error_if_nonfinite=False)
-        self.optimizer.step()
-        if self.average is not None:
-            self.average.update_parameters(self.learner.backbone)
+        length = guard.gradient_length(fabric, self.wrapped, self.optimizer, clip=config.gradient_clip)
+        value, steepness = fabric.all_reduce(torch.stack([loss, length]), reduce_op="mean").tolist()
+        if math.isfinite(value) and math.isfinite(steepness):
+            self.optimizer.step()
+            if self.average is not None:
+                self.average.update_parameters(self.learner.backbone)
+            counters.skipped_in_a_row = 0
+            counters.loss_sum += value
+            counters.loss_count += 1
+        else:
+            self._pass_over(value, before)
         counters.step += 1
-        counters.loss_sum += value
-        counters.loss_count += 1
         self.images += len(batch.labels) * fabric.world_size
-        return value
+        return float(value)
 
-    def _not_finite(self, value: float) -> str:
-        step = self.counters.step
+    def _pass_over(self, value: float, before: guard.Buffers | None) -> None:
+        """A step whose loss or gradient is not finite: stop, or leave the weights as they are and count it."""
+        counters, scales = self.counters, self.config.precision == "fp16"
+        what, hopeless = guard.first_not_finite(self.learner, value)
+        harmless = scales and math.isfinite(value)  # fp16's scale was too large for once, and is lowered now
+        if hopeless or not (harmless or self.config.on_nan == "skip"):
+            raise TrainingError(
+                self._broken(what, "Train" if hopeless else "Go on with --resume --on-nan skip, or train")
+            )
+        counters.skipped += 1
+        counters.skipped_in_a_row += 1
+        if counters.skipped_in_a_row > guard.MOST_IN_A_ROW:
+            raise TrainingError(self._broken(f"{guard.MOST_IN_A_ROW} steps were passed over, and {what}", "Train"))
+        if scales:
+            self.optimizer.step()  # takes no step, and lowers the scale
+        if before is not None:
+            before.put_back()
+
+    def _broken(self, what: str, remedy: str) -> str:
+        number = self.counters.step
         kept = "The last saved state is kept" if checkpoint.exists(self.run_dir) else "No state was saved before it"
         return (
-            f"The loss became {value} in step {step + 1} (epoch {step // self.steps_per_epoch + 1}, learning rate "
-            f"{self.stages.lr(step):.3g}). {kept}. Train under a new name with a lower --lr or --precision fp32."
+            f"Step {number + 1} (epoch {number // self.steps_per_epoch + 1}, learning rate "
+            f"{self.stages.lr(number):.3g}): {what}. {kept}. {remedy} under a new name with a lower --lr, "
+            "--gradient-clip 5 or --precision fp32."
         )
 
     def _between_steps(self, epoch: int) -> None:
@@ -298,8 +319,21 @@ class Trainer:
 
     def _log(self, epoch: int, accuracy: float | None) -> log.Row:
         counters = self.counters
-        loss = counters.loss_sum / max(1, counters.loss_count)
-        row = log.Row(epoch + 1, counters.step, loss, self.stages.lr(counters.step - 1), self.images_per_s, accuracy)
+        memory = machine.memory_bytes()
+        row = log.Row(
+            epoch=epoch + 1,
+            step=counters.step,
+            loss=counters.loss_sum / counters.loss_count if counters.loss_count else math.nan,
+            lr=self.stages.lr(counters.step - 1),
+            images_per_s=self.images_per_s,
+            development_accuracy=accuracy,
+            stage=self.stages.number(counters.step - 1),
+            skipped=counters.skipped,
+            session=counters.session,
+            seconds=counters.seconds,
+            memory_mb=None if memory is None else memory / 1e6,
+            gpu_memory_mb=devices.memory_bytes(self.fabric.device) / 1e6 if self.fabric.device.type == "cuda" else None,
+        )
         counters.loss_sum, counters.loss_count = 0.0, 0
         self.rows.append(row)
         if self.fabric.is_global_zero:
@@ -307,6 +341,8 @@ class Trainer:
         return row
 
     def _checkpoint(self) -> None:
+        if (what := guard.check_weights(self.learner)) is not None:
+            raise TrainingError(self._broken(f"{what} became not finite, and the state is not saved", "Train"))
         if self.fabric.is_global_zero:
             checkpoint.save(self.run_dir, self.learner, self.optimizer, self.counters, self.average, self._precision())
         self.last_saved = time.monotonic()

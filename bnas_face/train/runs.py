@@ -17,7 +17,8 @@ from bnas_face.genotype import Genotype
 from bnas_face.models import saved
 from bnas_face.train import recipe
 
-MACHINE_FIELDS = frozenset({"devices", "threads", "checkpoint_minutes"})
+CHANGEABLE = frozenset({"devices", "threads", "checkpoint_minutes", "on_nan"})
+"""Settings of which a resumed run may have others."""
 
 
 def is_finished(run_dir: Path) -> bool:
@@ -50,7 +51,7 @@ def begin(
     overwrite : bool
         Begin again where a run is; `clear` removes it once the new one is sure to begin.
     given : collection of str
-        Settings the user typed; on resume they must equal the saved ones (but those of the machine).
+        Settings the user typed; on resume they must equal the saved ones, but for `CHANGEABLE`.
 
     Returns
     -------
@@ -120,14 +121,14 @@ def only_one(run_dir: Path) -> Iterator[None]:
 
 def _merged(before: TrainConfig, now: TrainConfig, given: Collection[str]) -> TrainConfig:
     old, new = _flat(before), _flat(now)
-    for name in sorted(set(given) & set(old) - MACHINE_FIELDS):
+    for name in sorted(set(given) & set(old) - CHANGEABLE):
         if old[name] != new[name] and new[name] not in (None, "auto"):
             option = name.replace("_", "-")
             raise ConfigError(
                 f"--{option} is '{_shown(new[name])}', but run '{before.name}' was begun with '{_shown(old[name])}'. "
                 "Leave it out to go on, or train under a new --name."
             )
-    return replace(before, **{name: new[name] for name in MACHINE_FIELDS & set(given)})
+    return replace(before, **{name: new[name] for name in CHANGEABLE & set(given)})
 
 
 def _flat(config: TrainConfig) -> dict[str, Any]:

@@ -1,0 +1,64 @@
+"""A training that is killed by the system, at whatever step, ends with the very weights of one that was not."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TRAINS = """
+import os, random, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from conftest import draw_people, make_config
+from test_distill import pixels_as_embeddings
+from bnas_face.data import datasets
+from bnas_face.train import loop
+
+kind, out, kill_at = sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
+images = draw_people()
+datasets.load = lambda spec: images
+common = dict(ema=0.9, accumulate=2, dropout=0.2, binarizer="xnor", activation_bits=1, epochs=2, threads=1)
+kinds = {
+    "two stages": dict(two_stage=0.5, schedule="poly", gradient_clip=5.0),
+    "teacher": dict(teacher="runs/big", label_weight=0.1, on_nan="skip", optimizer="sgd", head_lr_factor=2.0),
+}
+config = make_config(**common, **kinds[kind], checkpoint_minutes=0.0)
+teacher = pixels_as_embeddings(5) if config.teacher else None
+real = loop.Trainer._step
+
+def step(self, batch):
+    if self.counters.step == kill_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, batch)
+
+if kill_at < 0:
+    loop.train(config, out / "whole", teacher=teacher)
+    loop.train(config, out / "parts", teacher=teacher, resume=True)
+else:
+    loop.Trainer._step = step
+    loop.train(config, out / "parts", teacher=teacher)
+"""
+
+
+def run(kind: str, out: Path, kill_at: int) -> Any:
+    arguments = [str(Path(__file__).parent), kind, str(out), str(kill_at)]
+    return subprocess.run([sys.executable, "-c", TRAINS, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("kind", ["two stages", "teacher"])
+def test_sigkill_at_a_random_step_costs_nothing(kind: str, tmp_path: Path) -> None:
+    kill_at = random.SystemRandom().randrange(2, 6)
+    killed = run(kind, tmp_path, kill_at)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (tmp_path / "parts" / "weights.safetensors").exists()
+    done = run(kind, tmp_path, -1)
+    assert done.returncode == 0, done.stderr
+    whole, parts = ((tmp_path / name / "weights.safetensors").read_bytes() for name in ("whole", "parts"))
+    assert whole == parts, f"killed at step {kill_at}"
+    assert (tmp_path / "parts" / "log.csv").read_text().splitlines()[-1].split(",")[8] == "2", "a second session"
