@@ -45,6 +45,14 @@ class CheckpointError(BnasFaceError):
     """A run folder, weights file or training state that cannot be used."""
 
 
+class ArtifactError(CheckpointError):
+    """A packed model (``.bnn``) that is damaged, hostile or of another version."""
+
+
+class PackingError(BnasFaceError):
+    """A network that the packed engine cannot run; the message names the layer."""
+
+
 class MetricError(BnasFaceError):
     """Scores for which a metric is undefined (one class only, not finite, wrong shape)."""
 

@@ -1,4 +1,4 @@
-"""Whatever turns images into embeddings, opened by name: a run folder, ``onnx:FILE`` or ``facenet:NAME``."""
+"""Whatever turns images into embeddings, by name: a run folder, ``FILE.bnn``, ``onnx:FILE`` or ``facenet:NAME``."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ from bnas_face.errors import CheckpointError, UnknownNameError
 from bnas_face.models.backbones._preprocessing import Preprocessing
 
 KINDS = ("onnx", "facenet")
+PACKED = ".bnn"
 GENOTYPE = "genotype.json"
 LOG = "log.csv"
+COUNTS = (
+    *("weight_bits", "activation_bits", "n_parameters", "n_binary_parameters", "n_float_parameters", "packed_bytes"),
+)
 CURVES = ("epoch", "loss", "development_accuracy")
 MOST_EPOCHS = 200
 """Points of a training curve that a result keeps."""
@@ -79,14 +83,15 @@ def open_embedder(
     Parameters
     ----------
     spec : str
-        ``"runs/mine"`` (a run folder), ``"onnx:FILE"``, ``"facenet:vggface2"`` or ``"facenet:casia-webface"``.
+        ``"runs/mine"`` (a run folder), ``"runs/mine/model.bnn"`` (a packed model), ``"onnx:FILE"``,
+        ``"facenet:vggface2"`` or ``"facenet:casia-webface"``.
     onnx_mean, onnx_std, onnx_colour_order : optional
         Preprocessing of an ONNX file, scale 0 to 1; None leaves it to the side-car, the table of known files or the
         default. Without effect on other kinds, whose preprocessing is part of the model.
     device : str
         ``"auto"`` (CUDA if there is one), ``"cpu"`` or ``"cuda"``, for networks in torch.
     threads : int
-        Parts of a batch that go through an ONNX network side by side.
+        Parts of a batch that go through an ONNX network side by side; threads of a packed model.
 
     Raises
     ------
@@ -103,18 +108,25 @@ def open_embedder(
         return _open_facenet(spec, argument, _device(device))
     if (Path(spec) / "config.json").is_file():
         return _open_run(spec, _device(device))
+    if Path(spec).suffix == PACKED and Path(spec).is_file():
+        return _open_packed(spec, threads)
     raise UnknownNameError(_unknown(spec))
 
 
 def _unknown(spec: str) -> str:
     """The sentence for a name that is neither a run folder nor a known kind."""
     path = Path(spec)
-    expected = "Expected a run folder such as runs/mine, onnx:FILE, facenet:vggface2 or facenet:casia-webface."
+    expected = (
+        "Expected a run folder such as runs/mine, a packed FILE.bnn, onnx:FILE, facenet:vggface2 or "
+        "facenet:casia-webface."
+    )
     if path.is_dir():
         return f"'{spec}' is a folder without config.json, so it is not a run. {expected}"
     if path.is_file():
         hint = f" Did you mean 'onnx:{spec}'?" if path.suffix == ".onnx" else ""
         return f"'{spec}' is a file, not a run folder.{hint} {expected}"
+    if path.suffix == PACKED:
+        return f"Packed model '{spec}' does not exist. Make it with bnasface export RUN --to packed. {expected}"
     kind, colon, argument = spec.partition(":")
     if colon:
         near = tables.suggest(kind, KINDS).replace("'?", f":{argument}'?")
@@ -254,6 +266,57 @@ def _open_run(spec: str, device: str) -> Embedder:
         task=config.task,
         class_names=tuple((settings.get("training_data") or {}).get("class_names", ())),
     )
+
+
+def _open_packed(spec: str, threads: int) -> Embedder:
+    """A packed model, run by the packed engine; what it was trained as stands in its provenance."""
+    from bnas_face.packed import load
+
+    path = Path(spec)
+    network = load(path, threads=threads)
+    origin = network.provenance
+    settings, costs = _mapping(origin, "config"), _mapping(origin, "cost")
+    model = _mapping(settings, "model")
+    preprocessing = Preprocessing(
+        **{name: tuple(network.preprocessing[name]) for name in ("mean", "std")},
+        colour_order=network.preprocessing["colour_order"],
+        size_px=network.size_px,
+        source="packed model",
+    )
+    run = path.resolve().parent.name if path.stem == "model" else path.stem
+    info = {
+        "id": f"{run}-packed",
+        "source": spec,
+        "task": str(model.get("task", "embedding")),
+        "backbone": str(model.get("backbone", "packed")),
+        "binarizer": str(model.get("binarizer", "none")),
+        **{name: costs.get(name) for name in COUNTS},
+        "file_bytes": network.file_bytes,
+        "file_format": "packed",
+        "kernels": network.implementation,
+        "layers": origin.get("layers"),
+        "size_px": network.size_px,
+        "embedding_dim": network.embedding_dim,
+        "weights_sha256": files.sha256_file(path),
+        "twin": None,
+        "preprocessing": preprocessing.as_dict(),
+        "training": _training(settings),
+        "genotype": model.get("genotype"),
+    }
+    return Embedder(
+        spec=spec,
+        info=info,
+        preprocessing=preprocessing,
+        network=network,
+        task=str(info["task"]),
+        class_names=tuple(_mapping(settings, "training_data").get("class_names", ())),
+    )
+
+
+def _mapping(container: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An entry of a packed model's provenance; empty where it says nothing."""
+    found = container.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _history(log: Path) -> dict[str, list[float | None]] | None:

@@ -98,8 +98,13 @@ def _split(pair: str, known: Mapping[str, str]) -> list[str]:
 
 
 def _settings(source: str) -> dict[str, Any] | None:
-    """Content of a run's config.json; None for a model that is no run."""
+    """Content of a run's config.json, which a packed model has along; None for a model that is no run."""
     path = Path(source) / "config.json"
+    if path.parent.suffix == ".bnn" and path.parent.is_file():
+        from bnas_face.packed import artifact
+
+        packed = artifact.read(path.parent).provenance.get("config")
+        return packed if isinstance(packed, dict) and isinstance(packed.get("model"), dict) else None
     if not path.is_file():
         return None
     content = read_json(path)

@@ -1,0 +1,338 @@
+"""Running a packed model: numpy arrays in, numpy arrays out; no torch.
+
+from bnas_face.packed import load
+network = load("model.bnn")
+embeddings = network(images)          # (n, size_px, size_px, 3) RGB → float32 (n, embedding_dim)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnas_face.errors import ConfigError
+from bnas_face.packed import artifact as artifacts
+from bnas_face.packed import kernels
+from bnas_face.packed.graph import IMAGE, Bits, Graph, Operation, check
+from bnas_face.packed.kernels import Epilogue
+
+PART_BYTES = 1 << 24
+"""Images go through the network in parts whose largest map has at most so many bytes (one image at least)."""
+
+Values = dict[int, Any]
+Step = Callable[[Values], tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An operation that is ready to run: `run` reads values and gives floats and bits, either of them None."""
+
+    operation: Operation
+    run: Step
+    done_with: tuple[int, ...]
+
+
+class Network:
+    """A packed model that is ready to embed; see `load`.
+
+    Attributes
+    ----------
+    graph : Graph
+    provenance : mapping
+        Where the model comes from, as its file says.
+    size_px, embedding_dim : int
+    file_bytes : int
+        Length of the file.
+    threads : int
+    implementation : str
+        Of the kernels: ``"avx512-vpopcntdq"``, …, ``"numpy"``.
+    """
+
+    def __init__(self, path: Path, threads: int) -> None:
+        found = artifacts.read(path)
+        self.graph: Graph = found.graph
+        self.provenance: Mapping[str, Any] = found.provenance
+        self.preprocessing: Mapping[str, Any] = found.preprocessing
+        self.size_px, self.embedding_dim = self.graph.size_px, self.graph.embedding_dim
+        self.file_bytes = path.stat().st_size
+        self.threads = threads
+        self.implementation = kernels.implementation()
+        self._levels = _levels(self.preprocessing)
+        shapes = check(self.graph)
+        largest = max(shape.height * shape.width * shape.channels for shape in shapes.values() if not shape.is_bits)
+        self.part = max(1, PART_BYTES // (4 * largest))
+        self.steps: Sequence[Prepared] = _prepared(self.graph, threads)
+
+    def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Embed images.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n, size_px, size_px, 3)
+            RGB. uint8, 0 to 255; or floats, 0 to 1. Either becomes ``(x − mean) / std`` on the scale 0 to 1, with the
+            mean and the standard deviation of the file.
+
+        Returns
+        -------
+        float32 (n, embedding_dim)
+            Not normalised; of no images (0, embedding_dim).
+
+        Raises
+        ------
+        ConfigError
+            If the images have another shape or type, or leave their range.
+        """
+        expected = (self.size_px, self.size_px, 3)
+        if images.ndim != 4 or images.shape[1:] != expected:
+            raise ConfigError(
+                f"Images have the shape {images.shape}; expected (n, {', '.join(map(str, expected))}), RGB."
+            )
+        parts = [self.run(self.normalised(images[at : at + self.part])) for at in range(0, len(images), self.part)]
+        return np.concatenate([np.zeros((0, self.embedding_dim), np.float32), *parts])
+
+    def normalised(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """What the network takes, float32 of the shape of `images`, which are uint8 or floats from 0 to 1."""
+        if images.dtype == np.uint8:
+            return np.stack([np.take(table, images[..., colour]) for colour, table in self._levels], axis=-1)
+        if images.dtype.kind != "f":
+            raise ConfigError(f"Images are of type {images.dtype}; expected uint8 (0 to 255) or floats (0 to 1).")
+        if images.size and not (images.min() >= 0 and images.max() <= 1):  # NaN, too
+            raise ConfigError("Images of floats have values outside of 0 to 1. Divide those of 0 to 255 by 255.")
+        values = images[..., [colour for colour, _ in self._levels]]
+        mean, std = (np.asarray(self.preprocessing[name], np.float32) for name in ("mean", "std"))
+        return np.ascontiguousarray((values - mean) / std, np.float32)
+
+    def run(
+        self, values: NDArray[np.float32], observe: Callable[[Operation, Any, Any], None] | None = None
+    ) -> NDArray[np.float32]:
+        """Embed a batch of normalised images, all at once.
+
+        Parameters
+        ----------
+        values : float32 (n, size_px, size_px, 3)
+            Of `normalised`.
+        observe : callable or None
+            Called after every operation with it, its floats (n, h, w, c) and its bits (n, h, w, words), or None.
+        """
+        alive: Values = {IMAGE: values}
+        floats: Any = None
+        for step in self.steps:
+            floats, bits = step.run(alive)
+            if observe is not None:
+                observe(step.operation, floats, bits)
+            for number, made in ((step.operation.floats, floats), (step.operation.bits, bits)):
+                if number is not None:
+                    alive[number] = made
+            for number in step.done_with:
+                alive.pop(number, None)
+        embeddings: NDArray[np.float32] = floats
+        return embeddings
+
+
+def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Network:
+    """Open a packed model.
+
+    Parameters
+    ----------
+    path : path of a ``.bnn`` file
+        It is mapped into memory and must not be changed while the network is used.
+    threads : int or None
+        At most; None takes all processors this process may use. Embeddings do not depend on it.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is absent, damaged, hostile, or of another version; one line.
+    """
+    return Network(Path(path), threads or len(os.sched_getaffinity(0)))
+
+
+def _levels(preprocessing: Mapping[str, Any]) -> list[tuple[int, NDArray[np.float32]]]:
+    """For every channel of the network which colour of an RGB image it is, and the values of its 256 levels."""
+    levels = np.arange(256) / 255.0
+    colours = (0, 1, 2) if preprocessing["colour_order"] == "RGB" else (2, 1, 0)
+    return [
+        (colour, ((levels - mean) / std).astype(np.float32))
+        for colour, mean, std in zip(colours, preprocessing["mean"], preprocessing["std"], strict=True)
+    ]
+
+
+def _prepared(graph: Graph, threads: int) -> list[Prepared]:
+    """All operations with their weights as the kernels want them, and which values nobody reads any more."""
+    last_read = {number: at for at, operation in enumerate(graph.operations) for number in operation.reads}
+    channels = {IMAGE: 3}
+    steps = []
+    for at, operation in enumerate(graph.operations):
+        run, n_channels = _step(operation, [channels[number] for number in operation.inputs], threads)
+        for number in (operation.floats, operation.bits):
+            if number is not None:
+                channels[number] = n_channels
+        unread = [n for n in (operation.floats, operation.bits) if n is not None and n not in last_read]
+        done_with = [number for number in operation.reads if last_read[number] == at]
+        steps.append(Prepared(operation, run, (*done_with, *unread)))
+    return steps
+
+
+def _step(operation: Operation, channels: Sequence[int], threads: int) -> tuple[Step, int]:
+    """How to run an operation, and the channels of what it makes."""
+    if operation.kind in CONVOLUTIONS:
+        return CONVOLUTIONS[operation.kind](operation, channels[0], threads), _weight(operation).shape[0]
+    if operation.kind == "linear":
+        return _linear(operation, threads), _weight(operation).shape[0]
+    return PLAIN[operation.kind](operation, channels, threads), sum(
+        channels if operation.kind == "concatenate" else channels[:1]
+    )
+
+
+def _weight(operation: Operation) -> Any:
+    return operation.tensors["weight"]
+
+
+def epilogue(operation: Operation, n_channels: int) -> Epilogue:
+    """The epilogue of an operation; what its tensors leave out is 0, or 1 for the scale."""
+    own: dict[str, Any] = {role: value for role, value in operation.tensors.items() if role != "weight"}
+    zeros = np.zeros(n_channels, np.float32)
+    own.setdefault("scale", np.ones(n_channels, np.float32))
+    own.setdefault("bias", zeros)
+    if "slope" in own:
+        own.setdefault("before", zeros)
+        own.setdefault("after", zeros)
+    if operation.bits is not None:
+        own.setdefault("flip", np.zeros(n_channels, np.uint8))
+    return Epilogue(**own, keep_floats=operation.floats is not None)
+
+
+def words(weight: Bits) -> NDArray[np.uint64]:
+    """1-bit weights (out, k, k, c) as uint64 (out, k, k, ceil(c / 64)); in place where c is a multiple of 64."""
+    *outer, c = weight.shape
+    if c % 64 == 0:
+        return weight.octets.view("<u8").reshape(*outer, c // 64)
+    n = int(np.prod(weight.shape))
+    bits = np.unpackbits(weight.octets, count=n, bitorder="little").reshape(-1, c)
+    padded = np.zeros((len(bits), -(-c // 64) * 64), np.uint8)
+    padded[:, :c] = bits
+    return np.packbits(padded, axis=1, bitorder="little").view("<u8").reshape(*outer, -1)
+
+
+def _binary(operation: Operation, in_channels: int, threads: int) -> Step:
+    weight: Bits = _weight(operation)
+    ready = kernels.prepare_binary(words(weight), in_channels=in_channels, groups=operation.settings["groups"])
+    after, source = epilogue(operation, weight.shape[0]), operation.inputs[0]
+
+    def run(values: Values) -> tuple[Any, Any]:
+        return kernels.binary_convolution(
+            values[source],
+            ready,
+            in_channels=in_channels,
+            epilogue=after,
+            shortcut=_shortcut(operation, values),
+            threads=threads,
+            **operation.settings,
+        )
+
+    return run
+
+
+def _signed(operation: Operation, in_channels: int, threads: int) -> Step:
+    weight: Bits = _weight(operation)
+    ready = kernels.prepare_signed(words(weight), in_channels=in_channels, groups=operation.settings["groups"])
+    after, source = epilogue(operation, weight.shape[0]), operation.inputs[0]
+
+    def run(values: Values) -> tuple[Any, Any]:
+        return kernels.signed_convolution(
+            values[source],
+            ready,
+            epilogue=after,
+            shortcut=_shortcut(operation, values),
+            threads=threads,
+            **operation.settings,
+        )
+
+    return run
+
+
+def _float(operation: Operation, in_channels: int, threads: int) -> Step:
+    weight: NDArray[Any] = _weight(operation)
+    ready = kernels.prepare_float(weight, groups=operation.settings["groups"])
+    after, source = epilogue(operation, weight.shape[0]), operation.inputs[0]
+
+    def run(values: Values) -> tuple[Any, Any]:
+        return kernels.convolution(
+            values[source],
+            ready,
+            epilogue=after,
+            shortcut=_shortcut(operation, values),
+            threads=threads,
+            **operation.settings,
+        )
+
+    return run
+
+
+def _shortcut(operation: Operation, values: Values) -> Any:
+    return None if operation.shortcut is None else values[operation.shortcut]
+
+
+def _linear(operation: Operation, threads: int) -> Step:
+    ready, source = kernels.prepare_linear(_weight(operation)), operation.inputs[0]
+    after = epilogue(operation, _weight(operation).shape[0])
+
+    def run(values: Values) -> tuple[Any, Any]:
+        rows = values[source].reshape(len(values[source]), -1)
+        return kernels.linear(rows, ready, after.scale, after.bias, threads=threads), None
+
+    return run
+
+
+def _pool(operation: Operation, channels: Sequence[int], threads: int) -> Step:
+    pool = kernels.max_pool if operation.kind == "max_pool" else kernels.average_pool
+    after, source = epilogue(operation, channels[0]), operation.inputs[0]
+    return lambda values: pool(values[source], epilogue=after, threads=threads, **operation.settings)
+
+
+def _elementwise(operation: Operation, channels: Sequence[int], threads: int) -> Step:
+    after = epilogue(operation, channels[0])
+    return lambda values: kernels.elementwise([values[n] for n in operation.inputs], epilogue=after, threads=threads)
+
+
+def _signs(operation: Operation, channels: Sequence[int], threads: int) -> Step:
+    after, source = epilogue(operation, channels[0]), operation.inputs[0]
+    threshold, flip = after.threshold, after.flip
+    if threshold is None or flip is None:
+        raise ValueError(f"operation '{operation.name}' was not checked")
+    return lambda values: (None, kernels.pack_signs(values[source], threshold, flip, threads=threads))
+
+
+def _concatenate(operation: Operation, channels: Sequence[int], threads: int) -> Step:
+    return lambda values: (np.concatenate([values[n] for n in operation.inputs], axis=3), None)
+
+
+def _pick(operation: Operation, channels: Sequence[int], threads: int) -> Step:
+    """Every second pixel of every second row from `offset` on; zeros where there is none."""
+    source, offset = operation.inputs[0], operation.settings["offset"]
+
+    def run(values: Values) -> tuple[Any, Any]:
+        n, height, width, c = values[source].shape
+        picked = np.zeros((n, -(-height // 2), -(-width // 2), c), np.float32)
+        found = values[source][:, offset::2, offset::2]
+        picked[:, : found.shape[1], : found.shape[2]] = found
+        return picked, None
+
+    return run
+
+
+CONVOLUTIONS = {"binary_convolution": _binary, "signed_convolution": _signed, "convolution": _float}
+PLAIN = {
+    "average_pool": _pool,
+    "max_pool": _pool,
+    "elementwise": _elementwise,
+    "signs": _signs,
+    "concatenate": _concatenate,
+    "pick": _pick,
+}
