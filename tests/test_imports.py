@@ -18,6 +18,7 @@ RULES = {
     "bnas_face.cli": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.train": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.eval": (HEAVY, (*STAGES, "data", "models", "metrics")),
+    "bnas_face.cli.export": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.compare": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.search": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.show": (HEAVY, (*STAGES, "data", "models", "metrics")),
@@ -48,9 +49,16 @@ RULES = {
         ("train", "evaluate", "report", "packed", "cli"),
     ),
     "bnas_face.evaluate.evaluate": (("onnxruntime", "facenet_pytorch"), ("search", "train", "packed", "cli")),
-    "bnas_face.packed.kernels": (
-        ("torch", "torchvision", "onnxruntime", "pandas", "sklearn", "cv2", "scipy", "click", "safetensors"),
-        ("search", "train", "evaluate", "report", "pipeline", "data", "models", "metrics", "cli", "config"),
+    **dict.fromkeys(
+        ("bnas_face.packed", "bnas_face.packed.runtime", "bnas_face.packed.artifact", "bnas_face.packed.kernels"),
+        (
+            ("torch", "torchvision", "onnxruntime", "pandas", "sklearn", "cv2", "scipy", "click", "safetensors"),
+            ("search", "train", "evaluate", "report", "pipeline", "data", "models", "metrics", "cli", "config"),
+        ),
+    ),
+    "bnas_face.packed.pack": (
+        ("onnxruntime", "facenet_pytorch", "pandas"),
+        ("search", "train", "evaluate", "report", "pipeline", "data", "metrics", "cli"),
     ),
     "bnas_face.report.leaderboard": (
         ("torch", "torchvision", "onnxruntime"),
