@@ -451,7 +451,7 @@ def test_a_mistyped_run_is_suggested(spec: str) -> None:
         ("onx:net.onnx", "Unknown kind of model 'onx' in 'onx:net.onnx'. Did you mean 'onnx:net.onnx'? Expected"),
         (
             "mxnet:net",
-            "Unknown kind of model 'mxnet' in 'mxnet:net'. Expected a run folder such as runs/mine, a packed FILE.bnn, onnx:FILE",
+            "Unknown kind of model 'mxnet' in 'mxnet:net'. Expected a run folder such as runs/mine, a packed FILE.bnn",
         ),
         (
             "facenet:vgface2",
