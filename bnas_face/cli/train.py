@@ -12,8 +12,10 @@ from click.core import ParameterSource
 
 from bnas_face import config as settings
 from bnas_face import genotype as genotypes
-from bnas_face.config import ModelConfig, TrainConfig
+from bnas_face.config import ModelConfig, TrainConfig, toml
+from bnas_face.errors import ConfigError
 
+_NEVER_IN_FILES = ("name", "resume", "overwrite")
 _MODEL = ModelConfig()
 _TRAIN = TrainConfig(name="default", model=_MODEL)
 
@@ -112,12 +114,50 @@ def _add_options(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
+def _read_file(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
+    """Make the settings of a file the defaults of this call; raises `ConfigError`."""
+    if path is None:
+        return
+    options = {option.name: option for option in context.command.params if option.name}
+    values = toml.read(path, options.keys() - {"config", *_NEVER_IN_FILES})
+    for name, value in values.items():
+        _check_kind(path, name, options[name], value)
+    context.default_map = values
+
+
+def _check_kind(path: Path, name: str, option: click.Parameter, value: object) -> None:
+    """A number where a number belongs: click itself would take 1.5 for 1, and true for 1."""
+    kinds: tuple[str, type | tuple[type, ...]]
+    if option.multiple or isinstance(option.type, Shares):
+        kinds = "a list", list
+    elif getattr(option, "is_flag", False):
+        kinds = "true or false", bool
+    elif option.type is click.INT:
+        kinds = "a whole number", int
+    elif option.type is click.FLOAT:
+        kinds = "a number", (int, float)
+    else:
+        kinds = "a text in quotes", str
+    word, allowed = kinds
+    if not isinstance(value, allowed) or (isinstance(value, bool) and allowed is not bool):
+        raise ConfigError(f"Setting '{name.replace('_', '-')}' in '{path}' is {value!r}; expected {word}.")
+
+
 @click.command("train")
 @click.option("--name", required=True, help="The run is written to runs/NAME.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.toml",
+    is_eager=True,
+    expose_value=False,
+    callback=_read_file,
+    help="Settings from a file, as a run's config.toml. What you type wins.",
+)
 @_add_options
-@click.option("--auxiliary", is_flag=True, help="Auxiliary classifier at two thirds of a searched network (objects).")
-@click.option("--preset", help="Settings that go together: 'paper' for cifar10 and imagenet. What you type wins.")
-@click.option("--input-scale", is_flag=True, help="XNOR-Net's map of input magnitudes (1-bit activations only).")
+@click.option("--auxiliary/--no-auxiliary", help="Auxiliary classifier at two thirds of a searched network (objects).")
+@click.option("--preset", help="Settings that go together: quick, casia_paper, or paper (objects). What you type wins.")
+@click.option("--input-scale/--no-input-scale", help="XNOR-Net's map of input magnitudes (1-bit activations only).")
 @click.option(
     "--exclude-names-of", multiple=True, metavar="DATASET", help="Leave out people whom DATASET has. Repeatable."
 )
@@ -132,12 +172,14 @@ def command(
     \b
       bnasface train --dataset demo --name twin
       bnasface train --dataset lfw --exclude-names-of cfp --binarizer xnor --name mine
+      bnasface train --config runs/mine/config.toml --seed 1 --name mine_1
       bnasface train --dataset cifar10 --backbone searched --genotype bnas_xnor_1 --binarizer xnor --name c10
     """
     from bnas_face.train import presets, runs, source
     from bnas_face.train.loop import train
 
-    given = {key for key in values if context.get_parameter_source(key) is ParameterSource.COMMANDLINE}
+    typed = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
+    given = {key for key in values if context.get_parameter_source(key) in typed}
     run_dir = settings.RUNS / name
     if "genotype" in given and "backbone" not in given:
         values["backbone"] = "searched"

@@ -3,7 +3,8 @@
 ``config.json`` is the whole `TrainConfig` as nested objects, with ``schema``, ``kept_weights`` (of the last step, or
 their moving average) and ``training_data`` (provenance of the images). The genotype of a searched network is in it, and
 once more in ``genotype.json`` beside it, for people and ``bnasface show``; the two must agree. ``weights.safetensors``
-is written when training has finished: a folder without it is an unfinished run.
+is written when training has finished: a folder without it is an unfinished run. ``config.toml`` holds the same settings
+as options of ``bnasface train``, to train again with; nothing here reads it.
 """
 
 from __future__ import annotations
@@ -20,18 +21,19 @@ from torch import Tensor, nn
 
 from bnas_face import files, models
 from bnas_face import genotype as genotypes
-from bnas_face.config import ModelConfig, TrainConfig
+from bnas_face.config import ModelConfig, TrainConfig, toml
 from bnas_face.errors import BnasFaceError, CheckpointError, ConfigError, FormatError
 
 SCHEMA = "bnas_face.run/1"
 SEARCH_SCHEMA = "bnas_face.search/"
 CONFIG = "config.json"
+SETTINGS = "config.toml"
 GENOTYPE = "genotype.json"
 WEIGHTS = "weights.safetensors"
 
 
 def save_config(run_dir: Path, config: TrainConfig, training_data: dict[str, Any]) -> None:
-    """Write ``config.json``, and ``genotype.json`` for a searched network.
+    """Write ``config.json`` and ``config.toml``, and ``genotype.json`` for a searched network.
 
     Parameters
     ----------
@@ -45,6 +47,17 @@ def save_config(run_dir: Path, config: TrainConfig, training_data: dict[str, Any
     kept = "moving average" if config.ema else "last step"
     content = {"schema": SCHEMA, **settings(config), "kept_weights": kept, "training_data": training_data}
     files.write_json(run_dir / CONFIG, content)
+    again = f"bnasface train --config {run_dir / SETTINGS} --name NAME trains the same network again."
+    files.write_text(run_dir / SETTINGS, toml.text(_flat(run_dir, config), again))
+
+
+def _flat(run_dir: Path, config: TrainConfig) -> dict[str, Any]:
+    """Settings as options of ``bnasface train``; the genotype is the path of its file."""
+    values = settings(config)
+    model = values.pop("model")
+    if config.model.genotype is not None:
+        model["genotype"] = str(run_dir / GENOTYPE)
+    return {name: value for name, value in (model | values).items() if name != "name"}
 
 
 def settings(config: TrainConfig) -> dict[str, Any]:
