@@ -100,6 +100,30 @@ def by_kind(model: nn.Module, size_px: int) -> list[dict[str, Any]]:
     return sorted(found.values(), key=lambda row: KINDS.index(row["kind"]))
 
 
+def operations(model: nn.Module, config: ModelConfig) -> dict[str, int]:
+    """Multiply-accumulates of convolutions and linear layers for one image, by what they multiply.
+
+    Returns
+    -------
+    dict
+        ``n_binary_macs`` : of two 1-bit values, which a processor does 64 at a time; 0 unless activations are 1-bit.
+        ``n_float_macs`` : all others; with 1-bit weights and float activations they are additions.
+        ``n_ops`` : n_binary_macs / 64 + n_float_macs, rounded up: the literature's OPs.
+
+    References
+    ----------
+    Liu et al., Bi-Real Net, ECCV 2018 (arXiv 1808.00278), section 4.3, counts operations so.
+    """
+    kinds = by_kind(model, config.size_px)
+    every = sum(row["n_macs"] for row in kinds)
+    one_bit = sum(row["n_macs"] for row in kinds if row["kind"] == KINDS[0]) if config.activation_bits == 1 else 0
+    return {
+        "n_binary_macs": one_bit,
+        "n_float_macs": every - one_bit,
+        "n_ops": -(-one_bit // 64) + every - one_bit,
+    }
+
+
 def _kind(part: nn.Module) -> str:
     if isinstance(part, nn.Conv2d):
         if getattr(part, "weight_bits", 32) == 1:
