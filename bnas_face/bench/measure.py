@@ -6,14 +6,12 @@ machine falls on all alike. Times are of whole calls, from uint8 images to embed
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,194 +19,174 @@ from typing import Any
 import numpy as np
 
 from bnas_face import files, machine, tables
-from bnas_face.bench.model import BenchError, Model, open_model
+from bnas_face.bench.model import Model, open_model
 from bnas_face.bench.prepared import Prepared
-from bnas_face.errors import BnasFaceError
+from bnas_face.bench.runner import Runner
+from bnas_face.errors import BnasFaceError, ConfigError
 
 ENGINES = "bnas_face.bench.engines"
 SCHEMA = "bnas_face.bench/1"
-FILE = "bench.json"
 ROUNDS = 5
 SECONDS = 0.4
 """Of one turn at least."""
-LEAST_CALLS = 3
+CALIBRATE = "demo:50x4"
+"""Rendered faces on which 8-bit ranges are measured: 200 images of 50 people."""
+LARGEST_BATCH = 4096
+MOST_ROUNDS = 1000
 PACKAGES = ("torch", "numpy", "onnxruntime")
 Progress = Callable[[str], None]
 
 
-@dataclass
-class Runner:
-    """A network in an engine with a number of threads, and what was measured of it.
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How to measure.
 
     Attributes
     ----------
-    model : Model
-    engine : str
-    threads : int
-    prepared : Prepared
-    seconds : dict of int to list of float
-        Batch size → seconds of every call.
-    peak_bytes : int
-        Of its process, with Python and the engine's libraries.
-    failed : str or None
-        Why there are no numbers.
+    engines : tuple of str
+        Modules of `bnas_face.bench.engines`; empty for all.
+    threads, batches : tuple of int
+        >= 1 each; no more threads than the machine has.
+    rounds : int
+        Turns of every engine with every batch size, >= 1.
+    seconds : float
+        Of a turn, at least; three calls at least.
+    calibrate : str
+        Images on which 8-bit ranges are measured, see `quantize.int8`.
     """
 
-    model: Model
-    engine: str
-    threads: int
-    prepared: Prepared
-    seconds: dict[int, list[float]] = field(default_factory=dict)
-    peak_bytes: int = 0
-    failed: str | None = None
-    process: subprocess.Popen[str] | None = None
+    engines: tuple[str, ...] = ()
+    threads: tuple[int, ...] = (1, 2)
+    batches: tuple[int, ...] = (1, 32)
+    rounds: int = ROUNDS
+    seconds: float = SECONDS
+    calibrate: str = CALIBRATE
 
-    def start(self) -> None:
-        """Open the engine in its process; a failure is kept."""
-        job = {
-            "engine": self.engine,
-            "file": str(self.prepared.file),
-            "threads": self.threads,
-            "options": dict(self.prepared.options),
-            "size_px": self.model.info["size_px"],
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "bnas_face.bench.worker", json.dumps(job)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": "passive"},
-        )
-        self._answer()
+    def __post_init__(self) -> None:
+        cores = os.cpu_count() or 1
+        _check("threads", self.threads, cores, f"this machine has {cores}")
+        _check("batch", self.batches, LARGEST_BATCH, f"at most {LARGEST_BATCH} images")
+        _check("rounds", (self.rounds,), MOST_ROUNDS, f"at most {MOST_ROUNDS}")
+        if not 0 <= self.seconds <= 600:
+            raise ConfigError(f"--seconds {self.seconds:g} of a turn; expected 0 to 600.")
+        for name in self.engines:
+            tables.check_known("engine", name, tables.names(ENGINES))
 
-    def turn(self, batch: int, seconds: float) -> None:
-        """Measure some calls more."""
-        if self.failed is not None or self.process is None or self.process.stdin is None:
-            return
-        try:
-            print(json.dumps({"batch": batch, "seconds": seconds, "least": LEAST_CALLS}), file=self.process.stdin)
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            self.failed = "its process ended"
-            return
-        if (answer := self._answer()) is not None:
-            self.seconds.setdefault(batch, []).extend(answer["seconds"])
-            self.peak_bytes = answer["peak_bytes"]
-
-    def stop(self) -> None:
-        """End the process."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.communicate()
-
-    def _answer(self) -> dict[str, Any] | None:
-        line = self.process.stdout.readline() if self.process is not None and self.process.stdout is not None else ""
-        answer: dict[str, Any] = json.loads(line) if line.startswith("{") else {"error": "its process ended"}
-        self.failed = answer.get("error")
-        return None if self.failed else answer
+    @property
+    def all_engines(self) -> tuple[str, ...]:
+        """Those asked for, else all."""
+        return self.engines or tables.names(ENGINES)
 
 
-def bench(
-    specs: Sequence[str],
-    *,
-    engines: Sequence[str] = (),
-    threads: Sequence[int] = (1, 2),
-    batches: Sequence[int] = (1, 32),
-    rounds: int = ROUNDS,
-    seconds: float = SECONDS,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
+def _check(what: str, values: Sequence[int], most: int, limit: str) -> None:
+    for value in values:
+        if not 1 <= value <= most:
+            raise ConfigError(f"--{what} {value}; expected whole numbers from 1 ({limit}).")
+    if not values or len(set(values)) < len(values):
+        raise ConfigError(f"--{what} {','.join(map(str, values))}; expected one number or more, each once.")
+
+
+def bench(specs: Sequence[str], plan: Plan, *, progress: Progress | None = None) -> dict[str, Any]:
     """Measure networks in every engine that runs them.
 
     Parameters
     ----------
     specs : sequence of str
-        Run folders and ``onnx:FILE``.
-    engines : sequence of str
-        Modules of `bnas_face.bench.engines`; empty for all.
-    threads, batches : sequence of int
-        >= 1 each.
-    rounds : int
-        Turns of every engine with every batch size, >= 1.
-    seconds : float
-        Of a turn, at least; three calls at least.
+        Run folders, ``onnx:FILE`` and packed ``FILE.bnn``.
+    plan : Plan
     progress : callable or None
         Called with a line now and then.
 
     Returns
     -------
     dict
-        JSON values of `FILE`: ``models``, and ``rows``, one per model, engine, number of threads and batch size.
+        JSON values of ``bench.json``: ``models``, and ``rows``, one per model, engine, number of threads and batch
+        size; where there are no times, ``reason`` says why.
 
     Raises
     ------
-    UnknownNameError, CheckpointError
-        If a model or an engine is not known or is damaged.
+    UnknownNameError, CheckpointError, ConfigError
+        If a model is not known, damaged or named twice.
     """
-    for name in engines:
-        tables.check_known("engine", name, tables.names(ENGINES))
-    models = [open_model(spec) for spec in specs]
     tell = progress or (lambda line: None)
-    rows: list[dict[str, Any]] = []
-    for count in threads:
-        runners, skipped = _runners(models, engines or tables.names(ENGINES), count, tell)
-        with ExitStack() as stack:
-            for runner in runners:
-                stack.callback(runner.stop)
-                runner.start()
-            for number in range(rounds):
-                tell(f"{_many(count, 'thread')}: round {number + 1} of {rounds}")
-                for batch in batches:
-                    for runner in runners:
-                        runner.turn(batch, seconds)
-        rows += [_row(runner, batch) for runner in runners for batch in batches]
-        rows += [{**row, "batch": batch} for row in skipped for batch in batches]
+    models = _distinct([open_model(spec) for spec in specs])
+    with tempfile.TemporaryDirectory(prefix="bnasface-bench-") as folder:
+        runners, rows = _prepare(models, plan, Path(folder), tell)
+        for count in plan.threads:
+            own = [replace(runner, threads=count, seconds={}, failed={}) for runner in runners]
+            _measure(own, plan, f"{count} thread{'' if count == 1 else 's'}", tell)
+            rows += [_row(runner, batch) for runner in own for batch in plan.batches]
     return {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "environment": {"cpu": machine.cpu_name(), "cores": os.cpu_count(), "platform": platform.platform()},
         "versions": machine.versions(PACKAGES),
         "kernels": _kernels(),
-        "rounds": rounds,
-        "seconds": seconds,
+        "calibration": plan.calibrate,
+        "rounds": plan.rounds,
+        "seconds": plan.seconds,
         "models": [dict(model.info) for model in models],
         "rows": rows,
     }
 
 
-def save(found: Mapping[str, Any], folder: Path) -> Path:
-    """Write ``bench.json``; the page and the table are the report's."""
-    files.write_json(folder / FILE, dict(found))
-    return folder / FILE
-
-
-def _runners(
-    models: Sequence[Model], engines: Sequence[str], threads: int, tell: Progress
-) -> tuple[list[Runner], list[dict[str, Any]]]:
-    runners: list[Runner] = []
-    skipped: list[dict[str, Any]] = []
+def _distinct(models: Sequence[Model]) -> list[Model]:
+    """The models, each with an id of its own; the parent's name comes before one that stands twice."""
+    found: list[Model] = []
     for model in models:
-        for engine in engines:
+        if any(model.path.resolve() == other.path.resolve() for other in found):
+            raise ConfigError(f"'{model.spec}' is named twice, expected different models. Name it once.")
+        taken = {str(other.info["id"]) for other in found}
+        name = own = str(model.info["id"])
+        number = 2
+        while name in taken:
+            name, number = f"{own}-{number}", number + 1
+        found.append(replace(model, info={**model.info, "id": name}))
+    return found
+
+
+def _prepare(
+    models: Sequence[Model], plan: Plan, folder: Path, tell: Progress
+) -> tuple[list[Runner], list[dict[str, Any]]]:
+    """A runner for every model in every engine that runs it, and rows without numbers for the others."""
+    runners: list[Runner] = []
+    rows: list[dict[str, Any]] = []
+    for model in models:
+        for engine in plan.all_engines:
             tell(f"{model.info['id']}: preparing {engine}")
             try:
-                prepared = tables.load(ENGINES, "engine", engine).prepare(model, threads)
-                runners.append(Runner(model, engine, threads, prepared))
-            except BenchError as error:
-                skipped.append(_without_numbers(model, engine, threads, str(error)))
+                prepared: Prepared = tables.load(ENGINES, "engine", engine).prepare(model, folder, plan.calibrate)
+                runners.append(Runner(model, engine, 0, prepared))
             except BnasFaceError as error:
-                skipped.append(_without_numbers(model, engine, threads, str(error)))
-    return runners, skipped
+                empty = _without_numbers(model, engine, str(error))
+                rows += [empty | {"threads": count, "batch": batch} for count in plan.threads for batch in plan.batches]
+    return runners, rows
 
 
-def _without_numbers(model: Model, engine: str, threads: int, reason: str) -> dict[str, Any]:
+def _measure(runners: Sequence[Runner], plan: Plan, title: str, tell: Progress) -> None:
+    with ExitStack() as stack:
+        for runner in runners:
+            tell(f"{title}: starting {runner.engine} with {runner.model.info['id']}")
+            stack.callback(runner.stop)
+            runner.start()
+        for number in range(plan.rounds):
+            tell(f"{title}: round {number + 1} of {plan.rounds}")
+            for batch in plan.batches:
+                for runner in runners:
+                    runner.turn(batch, plan.seconds)
+
+
+def _without_numbers(model: Model, engine: str, reason: str | None) -> dict[str, Any]:
     return {
         "model": model.info["id"],
         "engine": engine,
         "title": tables.load(ENGINES, "engine", engine).TITLE,
-        "threads": threads,
+        "threads": None,
+        "batch": None,
         "file_bytes": None,
         "file_format": None,
+        "file_sha256": None,
+        "is_quantised": False,
         "reason": reason,
         "p50_ms": None,
         "p95_ms": None,
@@ -219,17 +197,20 @@ def _without_numbers(model: Model, engine: str, threads: int, reason: str) -> di
 
 
 def _row(runner: Runner, batch: int) -> dict[str, Any]:
-    row = _without_numbers(runner.model, runner.engine, runner.threads, runner.failed or "") | {
+    prepared, reason = runner.prepared, runner.reason(batch)
+    row = _without_numbers(runner.model, runner.engine, reason) | {
+        "threads": runner.threads,
         "batch": batch,
-        "file_bytes": runner.prepared.file_bytes,
-        "file_format": runner.prepared.file_format,
+        "file_bytes": prepared.shipped.stat().st_size,
+        "file_format": prepared.file_format,
+        "file_sha256": files.sha256_file(prepared.shipped),
+        "is_quantised": prepared.is_quantised,
     }
-    times = runner.seconds.get(batch, [])
-    if runner.failed is not None or not times:
+    if reason is not None:
         return row
+    times = runner.seconds[batch]
     p50, p95 = (float(value) for value in np.percentile(times, (50, 95)))
     return row | {
-        "reason": None,
         "p50_ms": 1e3 * p50,
         "p95_ms": 1e3 * p95,
         "images_per_s": batch / p50,
@@ -242,7 +223,3 @@ def _kernels() -> str:
     from bnas_face.packed import kernels
 
     return kernels.implementation()
-
-
-def _many(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from bnas_face import files
-from bnas_face.errors import ConfigError, UnknownNameError
+from bnas_face.errors import CheckpointError, ConfigError, UnknownNameError
 
-ONNX = "onnx:"
+RUN, ONNX, PACKED = "run", "onnx", "packed"
+ONNX_PREFIX = "onnx:"
+PACKED_ENDING = ".bnn"
+COUNTS = ("n_parameters", "n_binary_parameters", "n_float_parameters", "n_binary_macs", "n_float_macs", "n_ops")
 
 
 class BenchError(ConfigError):
@@ -24,14 +27,15 @@ class Model:
     Attributes
     ----------
     spec : str
-        ``"runs/mine"`` or ``"onnx:FILE"``.
+        ``"runs/mine"``, ``"onnx:FILE"`` or ``"FILE.bnn"``.
     kind : str
-        ``"run"`` or ``"onnx"``.
+        `RUN`, `ONNX` or `PACKED`.
     path : Path
         The run folder or the file.
     info : mapping
-        JSON values: ``id``, ``weight_bits``, ``activation_bits``, ``size_px``, ``embedding_dim``, ``weights_sha256``,
-        ``n_parameters``, ``n_binary_parameters``, ``n_binary_macs``, ``n_float_macs``, ``n_ops`` (None: not counted).
+        JSON values: ``id``, ``source``, ``backbone``, ``binarizer``, ``weight_bits``, ``activation_bits``,
+        ``size_px``, ``embedding_dim``, ``weights_sha256`` (of a run's weights, else of the file),
+        ``packed_from_sha256`` (of a packed file: the weights it was made from) and `COUNTS` (None: not counted).
     preprocessing : mapping
         ``mean``, ``std``, ``colour_order``, ``size_px``.
     """
@@ -49,21 +53,23 @@ class Model:
 
 
 def open_model(spec: str) -> Model:
-    """Look at a model; nothing is run.
+    """Look at a model; nothing is measured.
 
     Raises
     ------
-    UnknownNameError, CheckpointError
+    UnknownNameError, CheckpointError, MissingDependencyError
         If it cannot be opened.
     """
-    if spec.startswith(ONNX):
+    if spec.startswith(ONNX_PREFIX):
         return _onnx(spec)
+    if spec.endswith(PACKED_ENDING):
+        return _packed(spec)
     if (Path(spec) / "config.json").is_file():
         return _run(spec)
-    expected = "Expected a run folder such as runs/mine, or onnx:FILE."
-    if spec.endswith(".bnn"):
-        raise UnknownNameError(f"'{spec}' is a packed file; name the run it was made from, which is packed here.")
-    raise UnknownNameError(f"'{spec}' is no run folder. {expected}")
+    hint = f" Did you mean '{ONNX_PREFIX}{spec}'?" if spec.endswith(".onnx") else ""
+    raise UnknownNameError(
+        f"'{spec}' is no run folder.{hint} Expected a run folder such as runs/mine, onnx:FILE or a packed FILE.bnn."
+    )
 
 
 def _run(spec: str) -> Model:
@@ -82,15 +88,18 @@ def _run(spec: str) -> Model:
         "size_px": config.size_px,
         "embedding_dim": config.embedding_dim,
         "weights_sha256": files.sha256_file(folder / saved.WEIGHTS),
+        "packed_from_sha256": None,
     }
     preprocessing = Preprocessing(size_px=config.size_px, source="run").as_dict()
-    return Model(spec=spec, kind="run", path=folder, info=info, preprocessing=preprocessing)
+    return Model(spec=spec, kind=RUN, path=folder, info=info, preprocessing=preprocessing)
 
 
 def _onnx(spec: str) -> Model:
+    from bnas_face.models import onnx_cost
     from bnas_face.models.backbones.onnx import OnnxNetwork
 
-    network = OnnxNetwork(Path(spec.removeprefix(ONNX)))
+    network = OnnxNetwork(Path(spec.removeprefix(ONNX_PREFIX)))
+    n_macs = onnx_cost.macs(network.path, network.preprocessing.size_px)
     info = {
         "id": network.path.stem,
         "source": spec,
@@ -100,12 +109,60 @@ def _onnx(spec: str) -> Model:
         "activation_bits": network.activation_bits,
         "n_parameters": network.n_parameters,
         "n_binary_parameters": 0,
-        "n_binary_macs": None,
-        "n_float_macs": None,
-        "n_ops": None,
+        "n_float_parameters": network.n_parameters,
+        "n_binary_macs": None if n_macs is None else 0,
+        "n_float_macs": n_macs,
+        "n_ops": n_macs,
         "file_bytes": network.file_bytes,
         "size_px": network.preprocessing.size_px,
         "embedding_dim": network.embedding_dim,
         "weights_sha256": network.sha256,
+        "packed_from_sha256": None,
     }
-    return Model(spec=spec, kind="onnx", path=network.path, info=info, preprocessing=network.preprocessing.as_dict())
+    return Model(spec=spec, kind=ONNX, path=network.path, info=info, preprocessing=network.preprocessing.as_dict())
+
+
+def _packed(spec: str) -> Model:
+    from bnas_face.packed import load
+
+    path = Path(spec)
+    if not path.is_file():
+        raise CheckpointError(f"Packed model '{spec}' does not exist. Make it with: bnasface export RUN --to packed.")
+    network = load(path, threads=1)
+    origin = network.provenance
+    costs, model = _entries(origin, "cost"), _entries(_entries(origin, "config"), "model")
+    info = {
+        "id": f"{path.resolve().parent.name}-packed" if path.stem == "model" else path.stem,
+        "source": spec,
+        "backbone": str(model.get("backbone", "packed")),
+        "binarizer": str(model.get("binarizer", "none")),
+        "weight_bits": _whole(costs.get("weight_bits")),
+        "activation_bits": _whole(costs.get("activation_bits")),
+        **{name: _whole(costs.get(name)) for name in COUNTS},
+        **_operations(origin.get("layers"), _whole(costs.get("activation_bits"))),
+        "file_bytes": network.file_bytes,
+        "size_px": network.size_px,
+        "embedding_dim": network.embedding_dim,
+        "weights_sha256": files.sha256_file(path),
+        "packed_from_sha256": text if isinstance(text := origin.get("weights_sha256"), str) else None,
+    }
+    return Model(spec=spec, kind=PACKED, path=path, info=info, preprocessing=dict(network.preprocessing))
+
+
+def _operations(layers: Any, activation_bits: int | None) -> dict[str, int | None]:
+    """Operations from the table of layers in a packed file's provenance; None where it says nothing usable."""
+    from bnas_face.models import cost
+
+    try:
+        return dict(cost.operations_of(layers, activation_bits or 32))
+    except (TypeError, KeyError):
+        return dict.fromkeys(("n_binary_macs", "n_float_macs", "n_ops"))
+
+
+def _entries(container: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = container.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -16,14 +16,18 @@ class Prepared:
     ----------
     file : Path
         What the engine opens.
-    file_bytes : int
-        Length of the file that would be shipped.
+    shipped : Path
+        The file whose length is quoted: what somebody needs to run the network with this engine.
     file_format : str
+    is_quantised : bool
+        Whether its weights were rounded for this engine, so that it embeds otherwise than the model: its time and its
+        bytes then are not those of the model's accuracy.
     options : mapping
         JSON values for the engine's `open`.
     """
 
     file: Path
-    file_bytes: int
+    shipped: Path
     file_format: str
+    is_quantised: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +22,48 @@ import numpy as np
 
 WARM_UP = 3
 """Calls before the first that is measured, once for every batch size."""
+LONGEST = 300
+"""Characters of an error."""
 
 
-def main(arguments: str) -> None:
-    """Open the engine, then answer lines until the input ends."""
+def main(arguments: str) -> int:
+    """Open the engine, then answer lines until the input ends; an error is an answer, too."""
+    answer = _answerer()
     job: dict[str, Any] = json.loads(arguments)
-    engine = importlib.import_module(f"bnas_face.bench.engines.{job['engine']}")
-    run = engine.open(Path(job["file"]), job["threads"], job["options"])
-    size_px = job["size_px"]
-    answer({"ready": True, "embedding_dim": int(run(_images(1, size_px)).shape[1])})
     warm: set[int] = set()
+    try:
+        engine = importlib.import_module(f"bnas_face.bench.engines.{job['engine']}")
+        run = engine.open(Path(job["file"]), job["threads"], job["options"])
+        answer({"ready": True, "embedding_dim": int(run(_images(1, job["size_px"])).shape[1])})
+    except Exception as error:  # told to the parent, which knows which network and engine it is
+        answer({"error": _sentence(error)})
+        return 1
     for line in sys.stdin:
         order = json.loads(line)
-        images = _images(order["batch"], size_px)
-        for _ in range(0 if order["batch"] in warm else WARM_UP):
-            run(images)
-        warm.add(order["batch"])
-        answer({"seconds": _timed(run, images, order["seconds"], order["least"]), "peak_bytes": _peak_bytes()})
+        try:
+            images = _images(order["batch"], job["size_px"])
+            for _ in range(0 if order["batch"] in warm else WARM_UP):
+                run(images)
+            warm.add(order["batch"])
+            answer({"seconds": _timed(run, images, order["seconds"], order["least"]), "peak_bytes": _peak_bytes()})
+        except Exception as error:  # as above; other batch sizes may do
+            answer({"error": _sentence(error)})
+    return 0
+
+
+def _answerer() -> Callable[[dict[str, Any]], None]:
+    """Writes lines to standard output, which then is closed to whatever else prints."""
+    own = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def answer(values: dict[str, Any]) -> None:
+        print(json.dumps(values), file=own, flush=True)
+
+    return answer
+
+
+def _sentence(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:LONGEST]
 
 
 def _timed(run: Any, images: Any, seconds: float, least: int) -> list[float]:
@@ -50,7 +77,7 @@ def _timed(run: Any, images: Any, seconds: float, least: int) -> list[float]:
 
 
 def _images(n: int, size_px: int) -> Any:
-    return np.random.default_rng(n).integers(0, 256, (n, size_px, size_px, 3)).astype(np.uint8)
+    return np.random.default_rng(n).integers(0, 256, (n, size_px, size_px, 3), dtype=np.uint8)
 
 
 def _peak_bytes() -> int:
@@ -68,14 +95,5 @@ def _peak_bytes() -> int:
     return int(peak if sys.platform == "darwin" else 1024 * peak)
 
 
-def answer(values: dict[str, Any]) -> None:
-    """One line to the parent."""
-    print(json.dumps(values), flush=True)
-
-
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1])
-    except Exception as error:  # told to the parent, which knows which network and engine it is
-        answer({"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"})
-        sys.exit(1)
+    sys.exit(main(sys.argv[1]))

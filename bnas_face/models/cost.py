@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +114,14 @@ def operations(model: nn.Module, config: ModelConfig) -> dict[str, int]:
     ----------
     Liu et al., Bi-Real Net, ECCV 2018 (arXiv 1808.00278), section 4.3, counts operations so.
     """
-    kinds = by_kind(model, config.size_px)
-    every = sum(row["n_macs"] for row in kinds)
-    one_bit = sum(row["n_macs"] for row in kinds if row["kind"] == KINDS[0]) if config.activation_bits == 1 else 0
+    return operations_of(by_kind(model, config.size_px), config.activation_bits)
+
+
+def operations_of(kinds: Iterable[Mapping[str, Any]], activation_bits: int) -> dict[str, int]:
+    """As `operations`, from the rows of `by_kind`."""
+    macs = {str(row["kind"]): int(row["n_macs"]) for row in kinds}
+    every = sum(macs.values())
+    one_bit = macs.get(KINDS[0], 0) if activation_bits == 1 else 0
     return {
         "n_binary_macs": one_bit,
         "n_float_macs": every - one_bit,

@@ -15,18 +15,17 @@ from bnas_face.bench.prepared import Prepared
 TITLE = "onnxruntime float32"
 
 
-def prepare(model: Model, threads: int) -> Prepared:
-    """The ONNX file itself, or a run exported to the cache."""
+def prepare(model: Model, folder: Path, calibrate: str) -> Prepared:
+    """The ONNX file itself, or a run exported to `folder`."""
     from bnas_face.bench import exports
 
+    exports.refuse_packed(model)
     if model.is_one_bit:
-        raise BenchError("ONNX has no 1-bit weights: the file would hold floats")
-    if model.info["weight_bits"] == 8:
-        raise BenchError("its weights are 8-bit: see onnxruntime int8")
-    file = exports.onnx(model)
-    return Prepared(
-        file=file, file_bytes=file.stat().st_size, file_format="onnx", options={"preprocessing": model.preprocessing}
-    )
+        raise BenchError("simulated: ONNX has no 1-bit weights, the file would hold floats")
+    if model.info["activation_bits"] == 8:
+        raise BenchError("its numbers are 8-bit: see onnxruntime_int8")
+    file = exports.onnx(model, folder)
+    return Prepared(file=file, shipped=file, file_format="onnx", options={"preprocessing": model.preprocessing})
 
 
 def open(file: Path, threads: int, options: dict[str, Any]) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
@@ -41,10 +40,16 @@ def open(file: Path, threads: int, options: dict[str, Any]) -> Callable[[NDArray
     settings.log_severity_level = 4
     session = onnxruntime.InferenceSession(str(file), settings, providers=["CPUExecutionProvider"])
     preprocessing = Preprocessing(**options["preprocessing"])
-    name = session.get_inputs()[0].name
+    image = session.get_inputs()[0]
+    dtype = np.float16 if image.type == "tensor(float16)" else np.float32
+    fixed = image.shape[0] if isinstance(image.shape[0], int) else None
 
     def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        embeddings: NDArray[np.float32] = session.run(None, {name: preprocessing.apply(images)})[0]
-        return embeddings
+        planes = preprocessing.apply(images).astype(dtype, copy=False)
+        step = fixed or len(planes)
+        if len(planes) % step:  # a file of a fixed batch size cannot do less: the rest is computed for nothing
+            planes = np.concatenate([planes, np.zeros((-len(planes) % step, *planes.shape[1:]), dtype)])
+        parts = [session.run(None, {image.name: planes[at : at + step]})[0] for at in range(0, len(planes), step)]
+        return np.concatenate(parts)[: len(images)].astype(np.float32, copy=False)
 
     return run

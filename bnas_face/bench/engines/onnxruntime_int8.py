@@ -1,4 +1,4 @@
-"""onnxruntime with 8-bit weights and activations, quantised after training and calibrated on rendered faces."""
+"""onnxruntime with 8-bit weights and activations, quantised after training (ranges from rendered faces, or --calibrate)."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnas_face.bench.engines import onnxruntime
-from bnas_face.bench.model import BenchError, Model
+from bnas_face.bench.model import ONNX, BenchError, Model
 from bnas_face.bench.prepared import Prepared
 
 TITLE = "onnxruntime int8"
 
 
-def prepare(model: Model, threads: int) -> Prepared:
-    """The float network quantised into the cache, or a file that is 8-bit already."""
+def prepare(model: Model, folder: Path, calibrate: str) -> Prepared:
+    """The float network quantised into `folder`, or a file that is 8-bit already."""
     from bnas_face.bench import exports
 
+    exports.refuse_packed(model)
     if model.is_one_bit:
         raise BenchError("its weights are 1-bit")
-    file = model.path if model.info["weight_bits"] == 8 else exports.int8(model)
+    is_ready = model.kind == ONNX and model.info["activation_bits"] == 8
+    file = model.path if is_ready else exports.int8(model, folder, calibrate)
     return Prepared(
         file=file,
-        file_bytes=file.stat().st_size,
+        shipped=file,
         file_format="onnx int8",
+        is_quantised=not is_ready,
         options={"preprocessing": model.preprocessing},
     )
 

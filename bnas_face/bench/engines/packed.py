@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnas_face.bench.model import BenchError, Model
+from bnas_face.bench.model import PACKED, BenchError, Model
 from bnas_face.bench.prepared import Prepared
 
 TITLE = "packed"
 
 
-def prepare(model: Model, threads: int) -> Prepared:
-    """A 1-bit run, packed into the cache."""
+def prepare(model: Model, folder: Path, calibrate: str) -> Prepared:
+    """A 1-bit run packed into `folder`, or a packed file as it is."""
     from bnas_face.bench import exports
 
-    if not model.is_one_bit:
+    if not model.is_one_bit and model.kind != PACKED:
         raise BenchError("it has no 1-bit weights")
-    file = exports.packed(model)
-    return Prepared(file=file, file_bytes=file.stat().st_size, file_format="packed")
+    file = exports.packed(model, folder)
+    return Prepared(file=file, shipped=file, file_format="packed")
 
 
 def open(file: Path, threads: int, options: dict[str, Any]) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:

@@ -1,4 +1,4 @@
-"""torch.compile of the float network (inductor, channels last); compiling is warm-up and is not timed."""
+"""torch.compile of the float network (inductor, weights frozen, channels last); compiling is not timed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from bnas_face.bench.prepared import Prepared
 TITLE = "torch.compile float32"
 
 
-def prepare(model: Model, threads: int) -> Prepared:
+def prepare(model: Model, folder: Path, calibrate: str) -> Prepared:
     """As `torch.prepare`."""
-    return replace(torch.prepare(model, threads), options={"compile": True})
+    return replace(torch.prepare(model, folder, calibrate), options={"compile": True})
 
 
 def open(file: Path, threads: int, options: dict[str, Any]) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """As `torch.open`."""
+    """As `torch.open`; freezing folds batch norms into convolutions and lays weights out for the processor."""
+    from torch._inductor import config
+
+    config.freezing = True
     return torch.open(file, threads, options)
