@@ -25,7 +25,7 @@ def bnasface(*arguments: str, **environment: str) -> tuple[int, str, str]:
 def test_help_names_every_command_with_one_line_each() -> None:
     code, out, err = bnasface("--help")
     assert (code, err) == (0, "")
-    for name in ("align", "data", "demo", "eval", "export", "ls", "report", "search", "show", "train"):
+    for name in ("align", "bench", "data", "demo", "eval", "export", "ls", "report", "search", "show", "train"):
         lines = [line for line in out.splitlines() if line.startswith(f"  {name} ")]
         assert len(lines) == 1, name
         assert lines[0].endswith("."), f"the line of '{name}' is cut short: {lines[0]}"
@@ -39,7 +39,7 @@ def test_a_mistyped_command_suggests_the_right_one() -> None:
     code, out, err = bnasface("evl")
     assert (code, out) == (2, "")
     assert (
-        "No such command 'evl'. Did you mean 'eval'? Known: align, compare, data, demo, doctor, eval, export, ls,"
+        "No such command 'evl'. Did you mean 'eval'? Known: align, bench, compare, data, demo, doctor, eval, export,"
         in err
     )
     assert "Traceback" not in err

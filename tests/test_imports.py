@@ -8,7 +8,7 @@ import sys
 import pytest
 
 HEAVY = ("torch", "torchvision", "facenet_pytorch", "onnxruntime", "pandas", "sklearn", "cv2", "scipy", "numpy")
-STAGES = ("search", "train", "evaluate", "report", "packed", "pipeline")
+STAGES = ("search", "train", "evaluate", "report", "packed", "bench", "pipeline")
 
 # room → (forbidden packages, forbidden rooms of bnas_face)
 RULES = {
@@ -17,6 +17,7 @@ RULES = {
     "bnas_face.tables": (HEAVY, (*STAGES, "data", "models", "metrics", "cli")),
     "bnas_face.cli": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.train": (HEAVY, (*STAGES, "data", "models", "metrics")),
+    "bnas_face.cli.bench": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.eval": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.export": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.compare": (HEAVY, (*STAGES, "data", "models", "metrics")),
@@ -59,6 +60,22 @@ RULES = {
     "bnas_face.packed.pack": (
         ("onnxruntime", "facenet_pytorch", "pandas"),
         ("search", "train", "evaluate", "report", "pipeline", "data", "metrics", "cli"),
+    ),
+    "bnas_face.bench.measure": (
+        ("torch", "onnxruntime", "pandas"),
+        ("search", "train", "evaluate", "report", "cli"),
+    ),
+    "bnas_face.bench.worker": (
+        ("torch", "onnxruntime", "pandas", "cv2", "scipy", "click"),
+        ("search", "train", "evaluate", "report", "data", "models", "metrics", "packed", "cli"),
+    ),
+    "bnas_face.bench.engines.packed": (
+        ("torch", "onnxruntime", "pandas", "cv2", "scipy", "click"),
+        ("search", "train", "evaluate", "report", "data", "models", "metrics", "cli"),
+    ),
+    "bnas_face.bench.engines.onnxruntime": (
+        ("torch", "pandas", "cv2", "scipy", "click"),
+        ("search", "train", "evaluate", "report", "data", "metrics", "packed", "cli"),
     ),
     "bnas_face.report.leaderboard": (
         ("torch", "torchvision", "onnxruntime"),

@@ -1,7 +1,7 @@
 """Latency and memory of networks in several engines, side by side: every engine gets its turn in every round.
 
-Each engine runs one network in a process of its own (`worker`). Rounds go over all of them, so that a slow minute of the
-machine falls on all alike. Times are of whole calls, from uint8 images to embeddings.
+Each engine runs one network in a process of its own (`worker`). Rounds go over all of them, so that a slow minute of
+the machine falls on all alike. Times are of whole calls, from uint8 images to embeddings.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ class Plan:
 
     def __post_init__(self) -> None:
         cores = os.cpu_count() or 1
-        _check("threads", self.threads, cores, f"this machine has {cores}")
-        _check("batch", self.batches, LARGEST_BATCH, f"at most {LARGEST_BATCH} images")
-        _check("rounds", (self.rounds,), MOST_ROUNDS, f"at most {MOST_ROUNDS}")
+        _check("threads", self.threads, cores, ", which this machine has")
+        _check("batch", self.batches, LARGEST_BATCH)
+        _check("rounds", (self.rounds,), MOST_ROUNDS)
         if not 0 <= self.seconds <= 600:
-            raise ConfigError(f"--seconds {self.seconds:g} of a turn; expected 0 to 600.")
+            raise ConfigError(f"--seconds {self.seconds:g}; expected 0 to 600 for a turn.")
         for name in self.engines:
             tables.check_known("engine", name, tables.names(ENGINES))
 
@@ -78,12 +78,12 @@ class Plan:
         return self.engines or tables.names(ENGINES)
 
 
-def _check(what: str, values: Sequence[int], most: int, limit: str) -> None:
-    for value in values:
-        if not 1 <= value <= most:
-            raise ConfigError(f"--{what} {value}; expected whole numbers from 1 ({limit}).")
-    if not values or len(set(values)) < len(values):
-        raise ConfigError(f"--{what} {','.join(map(str, values))}; expected one number or more, each once.")
+def _check(what: str, values: Sequence[int], most: int, why: str = "") -> None:
+    shown = ",".join(map(str, values))
+    if not values or not all(1 <= value <= most for value in values):
+        raise ConfigError(f"--{what} {shown}; expected whole numbers from 1 to {most}{why}.")
+    if len(set(values)) < len(values):
+        raise ConfigError(f"--{what} {shown}; expected different numbers. Name each once.")
 
 
 def bench(specs: Sequence[str], plan: Plan, *, progress: Progress | None = None) -> dict[str, Any]:

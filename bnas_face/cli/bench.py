@@ -11,7 +11,7 @@ import click
 from bnas_face.config import REPORTS
 
 
-class Numbers(click.ParamType):
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in some versions of click only
     """Whole numbers with commas between them: ``1,32``."""
 
     name = "numbers"
@@ -59,13 +59,12 @@ def command(models: tuple[str, ...], engines: str, out: Path, **options: Any) ->
     packed is only simulated, and has no speed.
     """
     from bnas_face.bench import measure, output
-    from bnas_face.report import html
 
     plan = measure.Plan(engines=tuple(name for name in engines.split(",") if name), **options)
     found = measure.bench(models, plan, progress=lambda line: click.echo(line, err=True))
     output.save(found, out)
     _show(found)
-    click.echo(f"Report: {html.write(out)}")
+    click.echo(f"Written: {out / output.FILE}, {out / output.TABLE}")
 
 
 def _show(found: Mapping[str, Any]) -> None:

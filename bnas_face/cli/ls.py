@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-KINDS = ("protocols", "datasets", "backbones", "heads", "binarizers", "spaces", "searchers", "genotypes")
-PACKAGES = {"searchers": "bnas_face.search.searchers"}
+KINDS = ("protocols", "datasets", "backbones", "heads", "binarizers", "spaces", "searchers", "genotypes", "engines")
+PACKAGES = {"searchers": "bnas_face.search.searchers", "engines": "bnas_face.bench.engines"}
 
 
 @click.command("ls", short_help="List protocols, datasets, backbones and all else that has a name.")

@@ -104,6 +104,16 @@ def fmr_target(value: float) -> str:
     return f"{100 * value:.6g} %"
 
 
+def three_digits(value: float | None) -> str:
+    """A number of at least 0 with three significant digits (``"0.0452"``, ``"12.3"``, ``"1,610"``)."""
+    if value is None:
+        return MISSING
+    if value >= 999.5:
+        return f"{float(f'{value:.3g}'):,.0f}"
+    digits = 2 - math.floor(math.log10(value)) if 0 < value < 0.9995 else None
+    return f"{value:.{digits}f}" if digits is not None else _three_digits(value)
+
+
 def _three_digits(value: float) -> str:
     """`value` in [1, 1000) with three significant digits."""
     return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"

@@ -1,4 +1,4 @@
-"""onnxruntime with 8-bit weights and activations, quantised after training (ranges from rendered faces, or --calibrate)."""
+"""onnxruntime with 8-bit weights and activations, quantised after training."""
 
 from __future__ import annotations
 
