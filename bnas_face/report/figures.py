@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median_low
 
 from bnas_face.report.records import Comparison, Histogram, Model, Outcome
@@ -118,18 +118,28 @@ def marks(models: Sequence[Model]) -> list[Mark]:
     seen: dict[str, int] = {}
     found = []
     for model in models:
-        css, shape = _style(model.weight_bits, model.activation_bits)
-        nth = seen.setdefault(css, 0)
-        seen[css] += 1
-        found.append(Mark(css=css, shape=shape, dash=_DASHES[nth % len(_DASHES)], bits=bits_label(model)))
+        own = mark_of(model.weight_bits, model.activation_bits)
+        nth = seen.setdefault(own.css, 0)
+        seen[own.css] += 1
+        found.append(replace(own, dash=_DASHES[nth % len(_DASHES)]))
     return found
+
+
+def mark_of(weight_bits: int | None, activation_bits: int | None) -> Mark:
+    """The mark of the first model with these bits."""
+    css, shape = _style(weight_bits, activation_bits)
+    return Mark(css=css, shape=shape, dash="", bits=_bits(weight_bits, activation_bits))
 
 
 def bits_label(model: Model) -> str:
     """``W1A1`` for 1-bit weights and 1-bit activations; ``bits unknown`` where the model does not say."""
-    if model.weight_bits is None or model.activation_bits is None:
+    return _bits(model.weight_bits, model.activation_bits)
+
+
+def _bits(weight_bits: int | None, activation_bits: int | None) -> str:
+    if weight_bits is None or activation_bits is None:
         return "bits unknown"
-    return f"W{model.weight_bits}A{model.activation_bits}"
+    return f"W{weight_bits}A{activation_bits}"
 
 
 def _style(weight_bits: int | None, activation_bits: int | None) -> tuple[str, str]:

@@ -62,9 +62,17 @@ class Line:
     told: str
 
 
+@dataclass(frozen=True)
+class Event:
+    """A moment in percent of the width: an ``interruption``, or the begin of the second ``stage``."""
+
+    at: float
+    kind: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """Training loss or development accuracy over epochs; `kind` is ``loss`` or ``development``."""
+    """A quantity of a training over epochs or steps; `kind` is what is measured (``loss``, ``development``, …)."""
 
     kind: str
     title: str
@@ -72,6 +80,7 @@ class Chart:
     x_ticks: tuple[figures.Tick, ...]
     y_ticks: tuple[figures.Tick, ...]
     lines: tuple[Line, ...]
+    events: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +155,7 @@ def _roots(result: Result) -> dict[str, str]:
 
 def _family(models: Sequence[Model], places: list[int], marks: Sequence[Mark]) -> Family:
     logs = [training for place in places if (training := models[place].history)]
-    x = _scale([at for log in logs for at, _ in _moments(log)], 0.02, 0.5)
+    x = scale_of([at for log in logs for at, _ in _moments(log)], 0.02, 0.5)
     drawn = [_chart(quantity, x, models, places, marks) for quantity in _QUANTITIES]
     charts = tuple(chart for chart in drawn if chart is not None)
     with_curve = {line.model for chart in charts for line in chart.lines}
@@ -205,7 +214,7 @@ def _chart(
     """The curves of all models on one pair of axes, or None where there is nothing (or nothing finite) to draw."""
     known = {place: _points(training, quantity) for place in places if (training := models[place].history)}
     points = {place: found for place, found in known.items() if found}
-    y = _scale([value for found in points.values() for _, value, _ in found], 0.07, 0.01)
+    y = scale_of([value for found in points.values() for _, value, _ in found], 0.07, 0.01)
     if x is None or y is None:
         return None
     epochs = [step for step in figures.round_steps(x.low, x.high, 6) if step == round(step)]
@@ -235,7 +244,7 @@ def _moments(training: Training) -> Iterator[tuple[float, str]]:
             yield epoch - 1 + row / n_rows, f"epoch {epoch:g}" + (f", row {row} of {n_rows}" if n_rows > 1 else "")
 
 
-def _scale(values: Sequence[float], margin: float, least: float) -> figures.Scale | None:
+def scale_of(values: Sequence[float], margin: float, least: float) -> figures.Scale | None:
     """From the least to the largest with room at both ends; None without values, or if they are too far apart."""
     if not values:
         return None
