@@ -89,13 +89,13 @@ def _refuse_constant(name: str) -> Any:
 
 
 @contextmanager
-def locked(lock: Path, busy: BnasFaceError) -> Iterator[None]:
+def locked(lock: Path, busy: BnasFaceError | None) -> Iterator[None]:
     """Hold the lock file `lock`, which the kernel releases when the process ends, however it ends.
 
     Raises
     ------
     BnasFaceError
-        `busy` itself if another process holds the lock.
+        `busy` itself if another process holds the lock; None: wait for it.
     """
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -104,9 +104,9 @@ def locked(lock: Path, busy: BnasFaceError) -> Iterator[None]:
         raise _cannot_write(lock, error) from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
         except BlockingIOError:
-            raise busy from None
+            raise busy or OSError from None
         yield
 
 

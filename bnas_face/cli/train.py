@@ -95,6 +95,13 @@ _OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("cutout_px", int, "Side of a square that is blanked in every image; 0 for none."),
     ("precision", str, "fp32, bf16 (mixed), or fp16 (mixed, GPU only)."),
     ("devices", str, "auto, cpu, cpu:2, or a number of GPUs."),
+    (
+        "loading",
+        click.Choice(["auto", "memory", "cache", "stream"]),
+        "Where pixels are kept; auto: in memory if they fit.",
+    ),
+    ("workers", int, "Processes that load images.  [default: the cores but one; none in memory]"),
+    ("on_corrupt", click.Choice(["stop", "skip"]), "What an image that cannot be read does: stop, or skip it."),
     ("threads", int, "CPU threads; 0 is torch's choice."),
     ("seed", int, "Of initial weights, order, augmentation and held-out people."),
     ("development_share", float, "Share of people (of objects: of every class) held out; 0 for none."),
@@ -155,6 +162,7 @@ def _check_kind(path: Path, name: str, option: click.Parameter, value: object) -
     help="Settings from a file, as a run's config.toml. What you type wins.",
 )
 @_add_options
+@click.option("--cache", is_flag=True, help="The same as --loading cache: decoded once into a file on disk.")
 @click.option("--auxiliary/--no-auxiliary", help="Auxiliary classifier at two thirds of a searched network (objects).")
 @click.option("--preset", help="Settings that go together: quick, casia_paper, or paper (objects). What you type wins.")
 @click.option("--input-scale/--no-input-scale", help="XNOR-Net's map of input magnitudes (1-bit activations only).")
@@ -165,7 +173,15 @@ def _check_kind(path: Path, name: str, option: click.Parameter, value: object) -
 @click.option("--overwrite", is_flag=True, help="Delete an earlier run of this name.")
 @click.pass_context
 def command(
-    context: click.Context, /, *, name: str, preset: str | None, resume: bool, overwrite: bool, **values: Any
+    context: click.Context,
+    /,
+    *,
+    name: str,
+    preset: str | None,
+    resume: bool,
+    overwrite: bool,
+    cache: bool,
+    **values: Any,
 ) -> None:
     """Train a network; stop it at any moment and go on with --resume.
 
@@ -181,6 +197,9 @@ def command(
     typed = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
     given = {key for key in values if context.get_parameter_source(key) in typed}
     run_dir = settings.RUNS / name
+    if cache:
+        values["loading"] = "cache"
+        given.add("loading")
     if "genotype" in given and "backbone" not in given:
         values["backbone"] = "searched"
     values = presets.fill(values, given, preset)
@@ -191,6 +210,8 @@ def command(
         return
     held_out = "held-out images" if config.model.task == "classification" else "held-out people"
     click.echo(_summary(run_dir, outcome.seconds, outcome.development_accuracy, held_out))
+    if outcome.left_out:
+        click.echo(f"{outcome.left_out:,} images could not be read and were left out: {run_dir / 'left_out.txt'}.")
     protocols = " ".join(f"--protocol {protocol}" for protocol in source.protocols_for(config))
     if protocols:
         click.echo(f"Now test it:  bnasface eval {protocols} --model {run_dir}")

@@ -95,6 +95,15 @@ class TrainConfig:
         needs a teacher, which looks at each.
     checkpoint_minutes : float
         Save the training state at least this often, besides the end of every epoch.
+    loading : str
+        Where the pixels are while they are learned: ``"memory"``, ``"cache"`` (a file of decoded pixels), ``"stream"``
+        (decoded in every epoch) or ``"auto"``: memory if they fit; see `bnas_face.data.decoding.open_source`. The
+        training is the same.
+    workers : int or None
+        What makes batches: processes, or threads where the pixels are in memory; 0 for one thread. None: one thread
+        for memory, else the cores but one, 8 at most.
+    on_corrupt : str
+        What an image that cannot be read does: ``"stop"`` the training, or ``"skip"`` that image.
     threads : int
         CPU threads of torch; 0 leaves torch's own choice.
     auxiliary_weight : float
@@ -150,6 +159,9 @@ class TrainConfig:
     augment: str = "none"
     views: int = 1
     checkpoint_minutes: float = 2.0
+    loading: str = "auto"
+    workers: int | None = None
+    on_corrupt: str = "stop"
     threads: int = 0
     auxiliary_weight: float = 0.4
     cutout_px: int = 0
@@ -165,6 +177,8 @@ class TrainConfig:
         one_of("precision", self.precision, ("fp32", "bf16", "fp16"))
         one_of("schedule", self.schedule, KINDS)
         one_of("answer to numbers that are not finite", self.on_nan, ("stop", "skip"))
+        one_of("way of loading", self.loading, ("auto", "memory", "cache", "stream"))
+        one_of("reaction to corrupt images", self.on_corrupt, ("stop", "skip"))
         for word, value, low, high in self._ranges():
             if value is not None:
                 in_range(word, value, low, high)
@@ -269,6 +283,7 @@ class TrainConfig:
             ("shift in pixels", self.shift_px, 0, 32),
             ("number of views", self.views, 1, 1000),
             ("checkpoint minutes", self.checkpoint_minutes, 0, 1e6),
+            ("number of workers", self.workers, 0, 256),
             ("number of threads", self.threads, 0, 1024),
             ("seed", self.seed, 0, 2**31 - 1),
         ]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnas_face.config import SearchConfig
-from bnas_face.data import datasets, development, loader
+from bnas_face.data import datasets, decoding, development, sources
 from bnas_face.data.images import FaceImages
 from bnas_face.data.selection import limited, refuse_test_protocol, select
 from bnas_face.errors import DatasetError
@@ -66,7 +66,7 @@ def task_of(dataset: str) -> str:
     return "classification" if is_objects else "embedding"
 
 
-def prepare(config: SearchConfig, *, progress: loader.Progress | None = None) -> SearchData:
+def prepare(config: SearchConfig, *, progress: sources.Progress | None = None) -> SearchData:
     """Open, limit, split and decode what `config` names.
 
     Parameters
@@ -93,7 +93,7 @@ def prepare(config: SearchConfig, *, progress: loader.Progress | None = None) ->
     training, validation = split_images(known.labels, share, seed=config.seed)
     if min(len(training), len(validation)) < LEAST_IMAGES:
         raise _too_small(images)
-    pixels = loader.decode_all(known, config.size_px, progress=progress)
+    pixels = decoding.decode_all(known, config.size_px, progress=progress)
     empty = np.empty((0, config.size_px, config.size_px, 3), np.uint8)
     return SearchData(
         task=task_of(dataset),
@@ -102,7 +102,7 @@ def prepare(config: SearchConfig, *, progress: loader.Progress | None = None) ->
         training_labels=known.labels[training],
         validation_pixels=pixels[validation],
         validation_labels=known.labels[validation],
-        held_out_pixels=empty if held is None else loader.decode_all(held, config.size_px),
+        held_out_pixels=empty if held is None else decoding.decode_all(held, config.size_px),
         pairs=pairs,
         provenance={
             "dataset": images.name,

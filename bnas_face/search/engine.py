@@ -101,7 +101,7 @@ class Engine:
         started, losses = time.monotonic(), list[Tensor]()
         n_steps = self.steps_per_epoch
         n_all = n_steps * self.schedule_units
-        for step, batch in enumerate(loader.in_background(self._batches(unit))):
+        for step, batch in enumerate(self._batches(unit)):
             lr = lr_at((unit % self.schedule_units) * n_steps + step, peak=self.config.lr or 0.0, n_steps=n_all)
             if validation is not None:
                 self._alphas_step(next(validation))
@@ -149,8 +149,11 @@ class Engine:
         shift_px = round(self.config.shift_px * self.config.size_px / REFERENCE_PX)
         order = loader.epoch_order(len(pixels), seed=self.config.seed, epoch=unit)
         drawn = loader.Augmentation.draw(len(pixels), shift_px=shift_px, seed=self.config.seed, epoch=unit)
-        for indices in np.array_split(order, self.steps_per_epoch):
-            yield loader.Batch(drawn.apply(pixels, indices), labels[indices])
+
+        def make(indices: NDArray[np.int64]) -> loader.Batch:
+            return loader.Batch(drawn.take(indices).apply(pixels[indices]), labels[indices])
+
+        return loader.ahead(make, np.array_split(order, self.steps_per_epoch))
 
     def _validation_batches(self, unit: int) -> Iterator[loader.Batch]:
         """As many batches of validation images as an epoch has steps, not augmented; every image before any twice."""

@@ -41,6 +41,8 @@ class Counters:
         Steps passed over because their gradient was not finite: since the beginning, and last of all.
     session : int
         1 until the first interruption, one more after every resumption.
+    left_out : int
+        Images that could not be read, since the last row of log.csv.
     """
 
     step: int = 0
@@ -50,6 +52,7 @@ class Counters:
     skipped: int = 0
     skipped_in_a_row: int = 0
     session: int = 1
+    left_out: int = 0
 
 
 def save(

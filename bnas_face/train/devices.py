@@ -48,3 +48,10 @@ def parse_devices(devices: str) -> tuple[str, int]:
 def memory_bytes(device: torch.device) -> int:
     """Most memory that tensors have taken on a GPU so far; 0 on the CPU."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+
+
+def summed(fabric: Any, count: int) -> int:
+    """A count of each process, summed up; all processes call this together."""
+    if fabric.world_size == 1:
+        return count
+    return int(fabric.all_reduce(torch.tensor(count, device=fabric.device), reduce_op="sum"))

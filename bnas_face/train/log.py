@@ -42,6 +42,8 @@ class Row:
         Main memory of the process at this moment, in 10⁶ bytes.
     gpu_memory_mb : float or None
         Most memory of the GPU that tensors have taken, in 10⁶ bytes.
+    left_out : int
+        Images that could not be read, since the row before; `left_out` lists them.
     """
 
     epoch: int
@@ -56,6 +58,7 @@ class Row:
     seconds: float | None = None
     memory_mb: float | None = None
     gpu_memory_mb: float | None = None
+    left_out: int = 0
 
 
 HEADER = tuple(field.name for field in fields(Row))
@@ -112,6 +115,7 @@ def _row(record: dict[str, str]) -> Row:
         seconds=_maybe(record.get("seconds")),
         memory_mb=_maybe(record.get("memory_mb")),
         gpu_memory_mb=_maybe(record.get("gpu_memory_mb")),
+        left_out=int(record.get("left_out") or 0),
     )
 
 

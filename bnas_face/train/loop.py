@@ -18,6 +18,7 @@ from bnas_face import machine
 from bnas_face.config import TrainConfig
 from bnas_face.data import development, loader
 from bnas_face.data.augment import LEVELS
+from bnas_face.data.workers import default_workers
 from bnas_face.errors import CheckpointError, ConfigError, TrainingError
 from bnas_face.models import saved
 from bnas_face.train import checkpoint, devices, environment, guard, log, recipe, runs, start, step
@@ -25,6 +26,7 @@ from bnas_face.train.average import average_of, restart
 from bnas_face.train.checkpoint import Counters
 from bnas_face.train.distill import Teacher
 from bnas_face.train.learner import Learner, drop_paths, embed, recognised
+from bnas_face.train.left_out import LeftOut
 from bnas_face.train.progress import TrainingProgress
 from bnas_face.train.source import TrainingData, check_names, prepare
 from bnas_face.train.stages import Stages, set_float_weights
@@ -47,6 +49,8 @@ class Outcome:
         Of the last epoch.
     seconds : float
         Training time over all resumptions.
+    left_out : int
+        Images that could not be read; the run's ``left_out.txt`` says why.
     """
 
     run_dir: Path
@@ -54,6 +58,7 @@ class Outcome:
     development_accuracy: float | None
     images_per_s: float
     seconds: float
+    left_out: int = 0
 
 
 def train(
@@ -106,7 +111,8 @@ def train(
     fabric.launch()
     if begun is not None and say is not None and fabric.is_global_zero:
         say(str(begun))
-    data = prepare(config, teacher=teacher, progress=on_decode if fabric.is_global_zero else None)
+    progress = on_decode if fabric.is_global_zero else None
+    data = prepare(config, teacher=teacher, progress=progress, n_processes=fabric.world_size)
     with runs.only_one(run_dir) if fabric.is_global_zero else nullcontext():
         trainer = Trainer(config, run_dir, data, fabric, resume=resume, begun=begun)
         if fabric.is_global_zero:
@@ -153,10 +159,10 @@ class Trainer:
     ) -> None:
         if config.batch_size % fabric.world_size:
             raise ConfigError(f"Batch size {config.batch_size} cannot be shared by {fabric.world_size} devices.")
-        if min(config.batch_size, len(data.pixels)) < 2 * fabric.world_size * config.accumulate:
+        if min(config.batch_size, len(data.images)) < 2 * fabric.world_size * config.accumulate:
             in_parts = f" in {config.accumulate} parts" if config.accumulate > 1 else ""
             raise ConfigError(
-                f"Batches of {min(config.batch_size, len(data.pixels))} images{in_parts} give {fabric.world_size} "
+                f"Batches of {min(config.batch_size, len(data.images))} images{in_parts} give {fabric.world_size} "
                 "devices fewer than the two each that batch normalisation needs. Use a larger --batch-size, or fewer "
                 "--devices."
             )
@@ -168,7 +174,7 @@ class Trainer:
         self.learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if begun is not None:
             begun.apply(self.learner.backbone)
-        self.steps_per_epoch = loader.n_batches(len(data.pixels), config.batch_size)
+        self.steps_per_epoch = loader.n_batches(len(data.images), config.batch_size)
         self.stages = Stages(config, self.steps_per_epoch)
         goes_on = _goes_on(run_dir, resume)
         self.counters = checkpoint.read_counters(run_dir) if goes_on else Counters()
@@ -185,6 +191,9 @@ class Trainer:
             self.counters.session += 1
         chosen = LEVELS[config.augment]
         self.augmenter = chosen if config.views == 1 and chosen.changes else None
+        by_default = 0 if data.images.in_memory else default_workers(fabric.world_size)
+        self.workers = by_default if config.workers is None else config.workers
+        self.left_out = LeftOut(run_dir)
         self.last_saved = time.monotonic()
         self.images, self.seconds = 0, 0.0
 
@@ -214,7 +223,14 @@ class Trainer:
         if not self.rows:  # resumed after the last step, without the log
             self._log(self.config.epochs - 1, self._development_accuracy())
         last = self.rows[-1]
-        return Outcome(self.run_dir, last.loss, last.development_accuracy, last.images_per_s, self.counters.seconds)
+        return Outcome(
+            self.run_dir,
+            last.loss,
+            last.development_accuracy,
+            last.images_per_s,
+            self.counters.seconds,
+            self.left_out.count,
+        )
 
     def _epoch(self, epoch: int, progress: TrainingProgress) -> None:
         self.wrapped.train()
@@ -238,23 +254,25 @@ class Trainer:
         return self.images / self.seconds if self.seconds else 0.0
 
     def _batches(self, epoch: int) -> Iterator[loader.Batch]:
-        return loader.batches(
-            self.data.pixels,
-            self.data.labels,
-            batch_size=self.config.batch_size,
-            seed=self.config.seed,
+        config = self.config
+        order = loader.Order(
+            batch_size=config.batch_size,
+            seed=config.seed,
             epoch=epoch,
-            shift_px=round(self.config.shift_px * self.config.model.size_px / 112),
-            cutout_px=self.config.cutout_px,
+            shift_px=round(config.shift_px * config.model.size_px / 112),
+            cutout_px=config.cutout_px,
             augmenter=self.augmenter,
             skip=self.counters.step - epoch * self.steps_per_epoch,
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
         )
+        images, skip_corrupt = self.data.images, config.on_corrupt == "skip"
+        return loader.batches(images, self.data.labels, order, workers=self.workers, skip_corrupt=skip_corrupt)
 
     def _step(self, batch: loader.Batch) -> float:
         """One optimizer step; returns the loss."""
         fabric, config, counters = self.fabric, self.config, self.counters
+        counters.left_out += self.left_out.note(batch.left_out)
         torch.manual_seed(hash((config.seed, counters.step, fabric.global_rank)) % 2**63)  # dropout, no saved state
         recipe.set_lr(self.optimizer, self.stages.lr(counters.step))
         self.optimizer.zero_grad()
@@ -333,8 +351,9 @@ class Trainer:
             seconds=counters.seconds,
             memory_mb=None if memory is None else memory / 1e6,
             gpu_memory_mb=devices.memory_bytes(self.fabric.device) / 1e6 if self.fabric.device.type == "cuda" else None,
+            left_out=devices.summed(self.fabric, counters.left_out),
         )
-        counters.loss_sum, counters.loss_count = 0.0, 0
+        counters.loss_sum, counters.loss_count, counters.left_out = 0.0, 0, 0
         self.rows.append(row)
         if self.fabric.is_global_zero:
             log.write(self.run_dir, self.rows)

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from bnas_face import tables
 from bnas_face.config import TrainConfig
-from bnas_face.data import development, loader
+from bnas_face.data import decoding, development
 from bnas_face.data.augment import LEVELS
 from bnas_face.data.images import FaceImages
 from bnas_face.data.selection import limited, protocol_names, select
+from bnas_face.data.sources import Progress, Source, tolerant
 from bnas_face.data.views import views
 from bnas_face.train.distill import Teacher
 
@@ -24,11 +25,12 @@ VIEWS_SEED = 0
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """Decoded images of a run.
+    """Images of a run.
 
     Attributes
     ----------
-    pixels : ndarray of uint8, shape (n_images, size_px, size_px, 3)
+    images : Source
+        Of `n_images` images at the network's size.
     labels : ndarray of int64, shape (n_images,)
     n_identities : int
     development_pixels : ndarray of uint8, shape (n_development, size_px, size_px, 3)
@@ -43,7 +45,7 @@ class TrainingData:
         The teacher's embeddings.
     """
 
-    pixels: NDArray[np.uint8]
+    images: Source
     labels: NDArray[np.int64]
     n_identities: int
     development_pixels: NDArray[np.uint8]
@@ -54,14 +56,16 @@ class TrainingData:
 
 
 def prepare(
-    config: TrainConfig, *, teacher: Teacher | None = None, progress: loader.Progress | None = None
+    config: TrainConfig, *, teacher: Teacher | None = None, progress: Progress | None = None, n_processes: int = 1
 ) -> TrainingData:
     """Select, split and decode what `config` names, and have the teacher look at it.
+
+    `n_processes` trainings share this machine's memory.
 
     Raises
     ------
     ConfigError, DatasetError
-        See `selection.select`, `development`, `loader.decode_all`.
+        See `selection.select`, `development`, `decoding.open_source`.
     """
     images = select(config.dataset, exclude_names_of=config.exclude_names_of, min_images=config.min_images)
     is_objects = config.model.task == "classification"
@@ -74,14 +78,23 @@ def prepare(
         pairs = development.draw_pairs(held.labels, config.development_pairs, seed=config.seed)
     if config.views > 1:
         training = views(training, config.views, LEVELS[config.augment], seed=VIEWS_SEED)
-    targets = None if teacher is None else teacher.embed(training)
+    skip_corrupt = config.on_corrupt == "skip"
+    targets = None if teacher is None else teacher.embed(tolerant(training) if skip_corrupt else training)
     size_px = config.model.size_px
     empty = np.empty((0, size_px, size_px, 3), np.uint8)
     return TrainingData(
-        pixels=loader.decode_all(training, size_px, progress=progress),
+        images=decoding.open_source(
+            training,
+            size_px,
+            how=config.loading,
+            workers=config.workers or 0,
+            skip_corrupt=skip_corrupt,
+            memory_bytes=decoding.memory_bound() // n_processes,
+            progress=progress,
+        ),
         labels=training.labels,
         n_identities=training.n_identities,
-        development_pixels=empty if held is None else loader.decode_all(held, size_px),
+        development_pixels=empty if held is None else decoding.decode_all(held, size_px),
         development_pairs=pairs,
         development_labels=held.labels if held is not None and is_objects else None,
         provenance=_provenance(config, training, held) | ({} if teacher is None else {"teacher": dict(teacher.info)}),

@@ -114,7 +114,7 @@ def test_show_writes_a_png(run: Run, lfw: tuple[object, ...], tmp_path: Path) ->
         (
             ("wherex", "casia"),
             2,
-            "No such command 'wherex'. Did you mean 'where'? Known: audit, check, fetch, import, show, where.",
+            "No such command 'wherex'. Did you mean 'where'? Known: audit, check, fetch, import, render, show, where.",
         ),
         (("check", "lfw"), 1, "Error: Dataset 'lfw' (Labeled Faces in the Wild) is not in '"),
         (("show", "cfp"), 1, "The dataset 'demo' (rendered faces) needs nothing: use --dataset demo"),

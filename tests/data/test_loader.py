@@ -6,67 +6,21 @@ import threading
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from bnas_face.config import cache_root
 from bnas_face.data import loader
 from bnas_face.data.augment import LEVELS
-from bnas_face.data.images import FaceImages
-from bnas_face.errors import BrokenImageError, DatasetError
+from bnas_face.data.sources import Decoded
+from bnas_face.errors import DatasetError
 
 
 def _pixels(n=20, size=8):
     return np.random.default_rng(1).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
 
 
-def _images(pixels, read=None):
-    n = len(pixels)
-    return FaceImages(
-        name="few",
-        image_ids=tuple(map(str, range(n))),
-        labels=np.zeros(n, np.int64),
-        identity_names=("one",),
-        content_hash="h",
-        size_px=pixels.shape[1],
-        read=read or (lambda indices: pixels[indices]),
-    )
-
-
-def _all(pixels, **more):
-    settings = {"batch_size": 6, "seed": 3, "epoch": 1, "shift_px": 2} | more
-    return list(loader.batches(pixels, np.arange(len(pixels)), **settings))
-
-
-def test_decoding_keeps_every_pixel_in_order():
-    pixels = _pixels(300)
-    assert np.array_equal(loader.decode_all(_images(pixels), 8, threads=3), pixels)
-
-
-def test_decoding_resizes_and_reports_progress():
-    seen = []
-    decoded = loader.decode_all(_images(_pixels(300)), 4, progress=lambda done, total: seen.append((done, total)))
-    assert decoded.shape == (300, 4, 4, 3) and decoded.dtype == np.uint8
-    assert seen[-1] == (300, 300) and len(seen) == 3
-
-
-def test_a_set_that_does_not_fit_memory_is_refused_before_it_is_read():
-    def read(indices):
-        raise AssertionError("must not be read")
-
-    with pytest.raises(DatasetError, match=r"'few' needs 0\.0 GB as 20 uint8 images of 8 px"):
-        loader.decode_all(_images(_pixels(), read), 8, memory_bytes=100)
-
-
-def test_a_broken_image_is_named():
-    def read(indices):
-        raise BrokenImageError("7.jpg", "it is no JPEG")
-
-    with pytest.raises(BrokenImageError, match=r"'7\.jpg' cannot be decoded"):
-        loader.decode_all(_images(_pixels(), read), 8)
-
-
-def test_available_memory_is_more_than_a_megabyte():
-    assert loader.available_memory() > 1e6
+def _all(pixels, *, workers=0, skip_corrupt=False, **more):
+    source = pixels if not isinstance(pixels, np.ndarray) else Decoded("few", pixels)
+    order = loader.Order(**{"batch_size": 6, "seed": 3, "epoch": 1, "shift_px": 2} | more)
+    return list(loader.batches(source, np.arange(len(source)), order, workers=workers, skip_corrupt=skip_corrupt))
 
 
 def test_an_epoch_visits_every_image_at_most_once_and_leaves_out_the_rest_of_a_batch():
@@ -107,9 +61,11 @@ def test_two_epochs_have_different_orders():
 
 def test_flip_and_shift_by_hand():
     pixels = np.arange(9, dtype=np.uint8).reshape(1, 3, 3, 1).repeat(3, axis=3)
-    kept = loader.Augmentation(flip=np.array([False]), shift=np.array([[1, 0]])).apply(pixels[[0]], np.array([0]))
+    down = np.array([[1, 0]], np.int16)
+    kept = loader.Augmentation(np.array([0]), flip=np.array([False]), shift=down).apply(pixels.copy())
     assert kept[0, :, :, 0].tolist() == [[0, 1, 2], [0, 1, 2], [3, 4, 5]]
-    both = loader.Augmentation(flip=np.array([True]), shift=np.array([[0, -1]])).apply(pixels, np.array([0]))
+    left = np.array([[0, -1]], np.int16)
+    both = loader.Augmentation(np.array([0]), flip=np.array([True]), shift=left).apply(pixels.copy())
     assert both[0, :, :, 0].tolist() == [[1, 0, 0], [4, 3, 3], [7, 6, 6]]
 
 
@@ -126,82 +82,79 @@ def test_half_of_the_images_are_flipped_and_shifts_reach_both_bounds():
     assert set(np.unique(drawn.shift)) == {-2, -1, 0, 1, 2}
 
 
-def test_an_error_in_the_background_is_raised_in_front():
-    def items():
-        yield loader.Batch(_pixels(2), np.zeros(2, np.int64))
-        raise ValueError("bad image")
+def test_an_error_made_ahead_is_raised_in_front():
+    def work(item):
+        if item == 1:
+            raise ValueError("bad image")
+        return item
 
-    ahead = loader.in_background(items())
-    next(ahead)
+    ahead = loader.ahead(work, range(3))
+    assert next(ahead) == 0
     with pytest.raises(ValueError, match="bad image"):
         next(ahead)
 
 
-def test_leaving_early_ends_the_background_thread():
-    batches = loader.batches(_pixels(200), np.zeros(200, np.int64), batch_size=2, seed=0, epoch=0)
+def test_what_is_made_ahead_keeps_its_order_whatever_the_threads():
+    assert list(loader.ahead(lambda item: item * 2, range(50), threads=3)) == list(range(0, 100, 2))
+
+
+def test_leaving_early_ends_the_threads():
+    source = Decoded("few", _pixels(200))
+    batches = loader.batches(source, np.zeros(200, np.int64), loader.Order(batch_size=2, seed=0, epoch=0))
     next(batches)
     batches.close()
-    assert not [t for t in threading.enumerate() if t.name == "bnas_face batches"]
+    assert not [t for t in threading.enumerate() if t.name.startswith("bnas_face batches")]
 
 
-def _counting_set(calls: list[int], *, costly: bool, content_hash: str = "a" * 64) -> FaceImages:
-    def read(indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        calls.append(len(indices))
-        return np.repeat(indices.astype(np.uint8), 8 * 8 * 3).reshape(-1, 8, 8, 3)
-
-    return FaceImages(
-        name="counted",
-        image_ids=tuple(f"{i}.jpg" for i in range(6)),
-        labels=np.repeat(np.arange(3), 2).astype(np.int64),
-        identity_names=("a", "b", "c"),
-        content_hash=content_hash,
-        size_px=8,
-        read=read,
-        costly=costly,
+def test_an_image_that_cannot_be_read_stops_the_training_and_offers_to_leave_it_out():
+    source = Decoded("few", _pixels(), {7: "Image '7' cannot be decoded: it is empty."})
+    with pytest.raises(DatasetError) as error:
+        _all(source)
+    assert str(error.value) == (
+        "Training set 'few': Image '7' cannot be decoded: it is empty. Repair the set, or leave such images out: "
+        "--on-corrupt skip (with --resume where the training has begun)."
     )
 
 
-def test_a_costly_set_is_read_once_and_kept_by_content_size_and_ids() -> None:
-    calls: list[int] = []
-    images = _counting_set(calls, costly=True)
-    first = loader.decode_all(images, 8)
-    assert np.array_equal(loader.decode_all(images, 8), first)
-    assert sum(calls) == 6
-    part = images.select_identities(np.array([False, True, True]))
-    assert np.array_equal(loader.decode_all(part, 8), first[2:])
-    assert sum(calls) == 10
-    loader.decode_all(_counting_set(calls, costly=True, content_hash="b" * 64), 8)
-    assert sum(calls) == 16
+def test_images_that_cannot_be_read_are_left_out_and_told_and_nothing_else_changes():
+    pixels = _pixels(18)
+    whole = _all(pixels)
+    found = _all(Decoded("few", pixels, {7: "bad", 9: "worse"}), skip_corrupt=True)
+    assert _looks(found) == {label: look for label, look in _looks(whole).items() if label not in (7, 9)}
+    assert {index: reason for batch in found for index, reason in batch.left_out.items()} == {7: "bad", 9: "worse"}
+    for batch, before in zip(found, whole, strict=True):
+        assert len(batch.labels) + len(batch.left_out) == len(before.labels) == 6
+        assert len(batch.pixels) == len(batch.labels) == len(batch.indices)
 
 
-def test_a_cheap_set_is_not_kept() -> None:
-    calls: list[int] = []
-    images = _counting_set(calls, costly=False)
-    loader.decode_all(images, 8)
-    loader.decode_all(images, 8)
-    assert sum(calls) == 12
-    assert not cache_root().exists()
+def test_a_batch_of_which_one_image_is_left_is_no_accident():
+    source = Decoded("few", _pixels(6), dict.fromkeys(range(5), "it is empty."))
+    with pytest.raises(DatasetError, match=r"5 of the 6 images of a batch of 'few' cannot be read"):
+        _all(source, skip_corrupt=True)
 
 
-def test_a_damaged_kept_file_is_made_again() -> None:
-    calls: list[int] = []
-    images = _counting_set(calls, costly=True)
-    first = loader.decode_all(images, 8)
-    (kept,) = (cache_root() / "decoded").iterdir()
-    kept.write_bytes(kept.read_bytes()[:100])
-    assert np.array_equal(loader.decode_all(images, 8), first)
-    assert sum(calls) == 12
+def test_what_is_skipped_is_not_read():
+    read = []
+
+    class Watched(Decoded):
+        def read(self, indices):
+            read.extend(indices.tolist())
+            return super().read(indices)
+
+    batches = _all(Watched("few", _pixels()), skip=2)
+    assert len(batches) == 1 and sorted(read) == sorted(batches[0].indices.tolist())
 
 
 def test_cutout_blanks_a_square_around_its_centre_cut_off_at_the_border():
     pixels = np.zeros((2, 8, 8, 3), np.uint8)
     augmentation = loader.Augmentation(
+        np.arange(2),
         flip=np.zeros(2, bool),
-        shift=np.zeros((2, 2), np.int64),
+        shift=np.zeros((2, 2), np.int16),
         cutout_px=4,
         centre=np.array([[0.5, 0.5], [0.0, 0.999]]),
     )
-    middle, corner = augmentation.apply(pixels, np.array([0, 1])) == loader.BLANK
+    middle, corner = augmentation.apply(pixels) == loader.BLANK
     assert middle[2:6, 2:6].all() and middle.sum() == 4 * 4 * 3
     assert corner[0:2, 5:8].all() and corner.sum() == 2 * 3 * 3
 
@@ -209,9 +162,9 @@ def test_cutout_blanks_a_square_around_its_centre_cut_off_at_the_border():
 def test_cutout_is_drawn_anew_every_epoch_and_changes_nothing_else():
     pixels = np.random.default_rng(0).integers(0, 100, (40, 16, 16, 3)).astype(np.uint8)
     settings = {"shift_px": 2, "seed": 1}
-    plain = loader.Augmentation.draw(40, epoch=0, **settings).apply(pixels, np.arange(40))
-    cut = loader.Augmentation.draw(40, epoch=0, cutout_px=6, **settings).apply(pixels, np.arange(40))
-    again = loader.Augmentation.draw(40, epoch=0, cutout_px=6, **settings).apply(pixels, np.arange(40))
+    plain = loader.Augmentation.draw(40, epoch=0, **settings).apply(pixels.copy())
+    cut = loader.Augmentation.draw(40, epoch=0, cutout_px=6, **settings).apply(pixels.copy())
+    again = loader.Augmentation.draw(40, epoch=0, cutout_px=6, **settings).apply(pixels.copy())
     blank = cut == loader.BLANK
     assert np.array_equal(cut, again)
     assert np.array_equal(cut[~blank], plain[~blank])

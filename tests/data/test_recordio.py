@@ -193,7 +193,7 @@ def test_a_truncated_jpeg_in_a_record_is_named_with_its_byte(tmp_path: Path) -> 
     recordio.write(tmp_path / "x.rec", [(7, Record(label=0.0, id=7, payload=small_sets.jpeg(1)[:-9]))])
     with RecordFile(tmp_path / "x.rec") as file:
         reader = record_sets.RecordReader(file, np.array([7]), 16)
-        with pytest.raises(BrokenImageError, match=r"Image '7'.*without its end marker \(record at byte 0 of .*x\.rec"):
+        with pytest.raises(BrokenImageError, match=r"'7'.*without its end marker \(record 7 at byte 0 of .*x\.rec"):
             reader(np.array([0]))
 
 

@@ -102,7 +102,7 @@ def test_every_image_meets_its_own_target_whatever_the_order(tmp_path: Path, mon
         return real(self, pixels, labels, indices)
 
     monkeypatch.setattr(Learner, "forward", watched)
-    monkeypatch.setattr("bnas_face.data.loader.Augmentation.apply", lambda self, batch, indices: batch)
+    monkeypatch.setattr("bnas_face.data.loader.Augmentation.apply", lambda self, pixels: pixels)
     train(config(), tmp_path / "x", teacher=teacher)
     assert len(seen) == 8
     for pixels, targets in seen:
@@ -183,7 +183,7 @@ def test_with_views_the_teacher_sees_what_its_pupil_sees(tmp_path: Path) -> None
     watching = Teacher(info=plain.info, embed=embed)
     data = prepare(config(views=2, augment="strong"), teacher=watching)
     assert data.targets is not None and len(data.targets) == 2 * 32 == len(data.labels)
-    np.testing.assert_array_equal(data.pixels, seen[0])
+    np.testing.assert_array_equal(data.images.read(np.arange(2 * 32))[0], seen[0])
     assert data.provenance["n_views"] == 2
     outcome = train(config(views=2, augment="strong", epochs=1), tmp_path / "x", teacher=plain)
     assert np.isfinite(outcome.loss)

@@ -48,7 +48,7 @@ def test_a_training_writes_a_run_that_loads(tmp_path, binarizer, activation_bits
     assert info["optimizer"] == "adam"
     rows = _log(tmp_path / "mine")
     columns = ["epoch", "step", "loss", "lr", "images_per_s", "development_accuracy", "stage", "skipped", "session"]
-    assert list(rows[0]) == [*columns, "seconds", "memory_mb", "gpu_memory_mb"]
+    assert list(rows[0]) == [*columns, "seconds", "memory_mb", "gpu_memory_mb", "left_out"]
     assert [int(row["step"]) for row in rows] == [3, 6]
     assert 0 <= outcome.development_accuracy <= 1
     environment = json.loads((tmp_path / "mine" / "environment.json").read_text())

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from bnas_face.data import library
-from bnas_face.data.datasets import DatasetCard
+from bnas_face.data.datasets import DatasetCard, _records
 from bnas_face.data.formats import record_sets, recordio
 from bnas_face.data.images import FaceImages
 from bnas_face.errors import DatasetError
@@ -45,14 +43,6 @@ def _open_records(found: library.Manifest) -> FaceImages:
         raise DatasetError(
             f"'{path}' has {path.stat().st_size:,} bytes, {listing.n_bytes:,} at import. Import 'casia' again."
         )
-    known, labels = np.unique(listing.labels, return_inverse=True)
-    return FaceImages(
-        name=found.name,
-        image_ids=tuple(str(key) for key in listing.keys),
-        labels=labels.astype(np.int64),
-        identity_names=tuple(str(label) for label in known),
-        content_hash=found.content_hash,
-        size_px=found.size_px,
-        read=record_sets.RecordReader(recordio.RecordFile(path), listing.keys, found.size_px),
-        provenance=library.provenance(found, CARD),
+    return _records.face_images(
+        found.name, path, listing, found.size_px, found.content_hash, library.provenance(found, CARD)
     )

@@ -61,28 +61,71 @@ def list_images(file: recordio.RecordFile) -> Listing:
     Raises
     ------
     FormatError
-        If the two-level header contradicts the ``.idx``, or a label is no whole number.
+        If the two-level header contradicts the ``.idx``, or a label is no whole number, or the record of an image is
+        damaged and no identity record says whose it is.
     """
-    keys = list(file.offsets)
-    if keys and min(keys) == 0 and (head := file.read(0)).flag >= 2:
+    keys = file.offsets.keys_in_order
+    if 0 in file.offsets and (head := file.read(0)).flag >= 2:
         keys = _image_keys(file, head)
-    labels = [_label(file, key) for key in keys]
-    return Listing(keys=np.array(keys, np.int64), labels=np.array(labels, np.int64), n_bytes=file.path.stat().st_size)
+    elif len(keys) and (keys < 0).any():
+        raise FormatError(f"'{file.path.with_suffix('.idx')}' has the key {keys.min()}; keys are 0, 1, ….")
+    labels, damaged = _labels(file, keys)
+    if damaged:
+        labels = _from_identities(file, keys, labels, damaged)
+    return Listing(keys=keys, labels=labels, n_bytes=file.path.stat().st_size)
 
 
-def _image_keys(file: recordio.RecordFile, head: recordio.Record) -> list[int]:
+def _labels(file: recordio.RecordFile, keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], dict[int, FormatError]]:
+    """Identity indices of image records, −1 where a record's frame is damaged, and what is wrong with these."""
+    labels = file.single_labels(keys)
+    damaged: dict[int, FormatError] = {}
+    for position in np.flatnonzero(~((labels >= 0) & (labels < 1 << 31) & (labels == np.floor(labels)))).tolist():
+        try:
+            labels[position] = _label(file, int(keys[position]))
+        except FormatError as error:
+            labels[position], damaged[position] = -1, error
+    return labels.astype(np.int64), damaged
+
+
+def _from_identities(
+    file: recordio.RecordFile,
+    keys: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    damaged: Mapping[int, FormatError],
+) -> NDArray[np.int64]:
+    """Labels of damaged images from the identity records, whose other images have them; the first error if in vain.
+
+    Such an image stays in the set: whoever reads it learns what is wrong, and may leave it out.
+    """
+    head = file.read(0) if 0 in file.offsets else None
+    if head is None or not isinstance(head.label, tuple) or len(head.label) < 2:
+        raise next(iter(damaged.values()))
+    spans = [file.read(key).label for key in file.offsets if head.label[0] <= key < head.label[1]]
+    ranges = np.array([span[:2] for span in spans if isinstance(span, tuple) and len(span) >= 2]).reshape(-1, 2)
+    for position, error in damaged.items():
+        around = ranges[(ranges[:, 0] <= keys[position]) & (keys[position] < ranges[:, 1])]
+        known = labels[(keys >= around[0, 0]) & (keys < around[0, 1])] if len(around) == 1 else labels[:0]
+        known = np.unique(known[known >= 0])
+        if len(known) != 1:
+            raise error
+        labels[position] = known[0]
+    return labels
+
+
+def _image_keys(file: recordio.RecordFile, head: recordio.Record) -> NDArray[np.int64]:
     first, end = (head.label[0], head.label[1]) if isinstance(head.label, tuple) else (0.0, 0.0)
-    if not (1 <= first <= end <= 1 << 31) or int(end) - 1 > max(file.offsets):
+    if not (1 <= first <= end <= 1 << 31) or int(end) - 1 > file.offsets.keys_in_order.max():
         raise FormatError(
             f"'{file.path}', record 0 (byte {file.offsets[0]}) puts the identity records at {first:g} … {end:g}, "
-            f"but the last key is {max(file.offsets)}."
+            f"but the last key is {file.offsets.keys_in_order.max()}."
         )
-    absent = next((key for key in range(1, int(first)) if key not in file.offsets), None)
-    if absent is not None:
+    keys = np.arange(1, int(first), dtype=np.int64)
+    absent = keys[~np.isin(keys, file.offsets.keys_in_order)]
+    if len(absent):
         raise FormatError(
-            f"'{file.path.with_suffix('.idx')}' lacks image record {absent} (record 0 announces {int(first) - 1})."
+            f"'{file.path.with_suffix('.idx')}' lacks image record {absent[0]} (record 0 announces {int(first) - 1})."
         )
-    return list(range(1, int(first)))
+    return keys
 
 
 def _label(file: recordio.RecordFile, key: int) -> int:
@@ -152,12 +195,12 @@ class RecordReader:
         return images
 
     def one(self, key: int) -> NDArray[np.uint8]:
-        """The image of one record."""
+        """The image of one record; `BrokenImageError` names the record, its byte and what is wrong."""
         try:
             pixels = encoded.decode(self.file.read(key).payload, str(key))
-        except BrokenImageError as error:
-            reason = str(error).split(": ", 1)[-1].rstrip(".")
+        except (BrokenImageError, FormatError) as error:
+            reason = str(error).removeprefix(f"Image '{key}' cannot be decoded: ").rstrip(".")
             raise BrokenImageError(
-                str(key), f"{reason} (record at byte {self.file.offsets[key]} of '{self.file.path}')"
+                str(key), f"{reason} (record {key} at byte {self.file.offsets[key]} of '{self.file.path}')"
             ) from None
         return folders.check_square(pixels, str(key), self.size_px)
