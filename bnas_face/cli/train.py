@@ -169,6 +169,7 @@ def _check_kind(path: Path, name: str, option: click.Parameter, value: object) -
 @click.option(
     "--exclude-names-of", multiple=True, metavar="DATASET", help="Leave out people whom DATASET has. Repeatable."
 )
+@click.option("--tensorboard/--no-tensorboard", help="Write events for TensorBoard to runs/NAME/tensorboard.")
 @click.option("--resume", is_flag=True, help="Go on with an unfinished run, with the settings it was begun with.")
 @click.option("--overwrite", is_flag=True, help="Delete an earlier run of this name.")
 @click.pass_context

@@ -104,6 +104,8 @@ class TrainConfig:
         for memory, else the cores but one, 8 at most.
     on_corrupt : str
         What an image that cannot be read does: ``"stop"`` the training, or ``"skip"`` that image.
+    tensorboard : bool
+        Write TensorBoard events, too.
     threads : int
         CPU threads of torch; 0 leaves torch's own choice.
     auxiliary_weight : float
@@ -162,6 +164,7 @@ class TrainConfig:
     loading: str = "auto"
     workers: int | None = None
     on_corrupt: str = "stop"
+    tensorboard: bool = False
     threads: int = 0
     auxiliary_weight: float = 0.4
     cutout_px: int = 0

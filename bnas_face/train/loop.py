@@ -21,7 +21,7 @@ from bnas_face.data.augment import LEVELS
 from bnas_face.data.workers import default_workers
 from bnas_face.errors import CheckpointError, ConfigError, TrainingError
 from bnas_face.models import saved
-from bnas_face.train import checkpoint, devices, environment, guard, log, recipe, runs, start, step
+from bnas_face.train import checkpoint, devices, environment, events, guard, log, recipe, runs, start, step
 from bnas_face.train.average import average_of, restart
 from bnas_face.train.checkpoint import Counters
 from bnas_face.train.distill import Teacher
@@ -105,6 +105,8 @@ def train(
     if bool(config.teacher) != (teacher is not None):
         raise ConfigError(f"Teacher is '{config.teacher}', and {'none' if teacher is None else 'another'} was opened.")
     check_names(config)
+    if config.tensorboard:
+        events.check_installed()
     Learner(config, n_identities=_n_outputs(config))  # what cannot be built is told before images are decoded
     begun = start.read(config.init, config.model, run_dir) if config.init and not _goes_on(run_dir, resume) else None
     fabric = devices.make_fabric(config)
@@ -194,6 +196,8 @@ class Trainer:
         by_default = 0 if data.images.in_memory else default_workers(fabric.world_size)
         self.workers = by_default if config.workers is None else config.workers
         self.left_out = LeftOut(run_dir)
+        is_first = fabric.is_global_zero
+        self.events = events.Events(run_dir, on=config.tensorboard and is_first, step=self.counters.step)
         self.last_saved = time.monotonic()
         self.images, self.seconds = 0, 0.0
 
@@ -217,9 +221,13 @@ class Trainer:
         """Train the epochs that are left."""
         first_epoch = self.counters.step // self.steps_per_epoch
         quiet = not self.fabric.is_global_zero
-        with TrainingProgress(self.stages.n_steps, self.counters.step, self.config.epochs, quiet=quiet) as progress:
-            for epoch in range(first_epoch, self.config.epochs):
-                self._epoch(epoch, progress)
+        done, n_epochs, device = self.counters.step, self.config.epochs, self.fabric.device
+        with TrainingProgress(self.stages.n_steps, done, n_epochs, device=device, quiet=quiet) as progress:
+            try:
+                for epoch in range(first_epoch, self.config.epochs):
+                    self._epoch(epoch, progress)
+            finally:
+                self.events.close()
         if not self.rows:  # resumed after the last step, without the log
             self._log(self.config.epochs - 1, self._development_accuracy())
         last = self.rows[-1]
@@ -243,6 +251,7 @@ class Trainer:
             self.seconds += now - started
             self.counters.seconds += now - started
             progress.step(self.counters.step, epoch + 1, loss, self.images_per_s)
+            self.events.step(self.counters.step, loss, self.stages.lr(self.counters.step - 1))
             if self.counters.step % self.steps_per_epoch:
                 self._between_steps(epoch)
             started = time.monotonic()
@@ -357,6 +366,7 @@ class Trainer:
         self.rows.append(row)
         if self.fabric.is_global_zero:
             log.write(self.run_dir, self.rows)
+            self.events.row(row)
         return row
 
     def _checkpoint(self) -> None:

@@ -5,25 +5,32 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from bnas_face import machine
+from bnas_face.train import devices
 
 SECONDS_BETWEEN_LINES = 20.0
 
 
 class TrainingProgress:
-    """Shows epoch, loss, images/s and the time left; a context manager.
+    """Shows epoch, loss, images/s, memory and the time left; a context manager.
 
     Parameters
     ----------
     n_steps, done : int
         Steps of the whole run, and how many are behind.
     n_epochs : int
+    device : torch.device
+        Whose memory is shown besides that of the process.
     quiet : bool
         Show nothing (all processes but the first).
     """
 
-    def __init__(self, n_steps: int, done: int, n_epochs: int, *, quiet: bool = False) -> None:
+    def __init__(self, n_steps: int, done: int, n_epochs: int, *, device: torch.device, quiet: bool = False) -> None:
+        self._device = device
         self._console = Console(quiet=quiet, soft_wrap=True, highlight=False)
         self._n_steps, self._n_epochs = n_steps, n_epochs
         self._first_step, self._started = done, time.monotonic()
@@ -46,7 +53,7 @@ class TrainingProgress:
 
     def step(self, step: int, epoch: int, loss: float, images_per_s: float) -> None:
         """Report a step that is done (1-based), its mean loss and the present speed."""
-        text = f"epoch {epoch}/{self._n_epochs}  loss {loss:.3f}  {images_per_s:.0f} images/s"
+        text = f"epoch {epoch}/{self._n_epochs}  loss {loss:.3f}  {images_per_s:.0f} images/s  {self._memory()}"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, text=text)
         elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
@@ -57,8 +64,14 @@ class TrainingProgress:
         measured = "" if accuracy is None else f"  development accuracy {accuracy:.4f}"
         self._line(
             f"epoch {epoch}/{self._n_epochs}  loss {loss:.3f}  {images_per_s:.0f} images/s{measured}"
-            f"  {self._time_left(step)} left"
+            f"  {self._memory()}  {self._time_left(step)} left"
         )
+
+    def _memory(self) -> str:
+        """Of the process, and the most that tensors took of a GPU."""
+        held, on_gpu = machine.memory_bytes(), devices.memory_bytes(self._device)
+        parts = [] if held is None else [f"{held / 1e9:.1f} GB"]
+        return " + ".join([*parts, *([f"GPU {on_gpu / 1e9:.1f} GB"] if on_gpu else [])])
 
     def _line(self, text: str) -> None:
         self._last_line = time.monotonic()

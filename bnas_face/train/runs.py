@@ -17,7 +17,9 @@ from bnas_face.genotype import Genotype
 from bnas_face.models import saved
 from bnas_face.train import recipe
 
-CHANGEABLE = frozenset({"devices", "threads", "checkpoint_minutes", "on_nan", "loading", "workers", "on_corrupt"})
+CHANGEABLE = frozenset(
+    {"devices", "threads", "checkpoint_minutes", "on_nan", "tensorboard", "loading", "workers", "on_corrupt"}
+)
 """Settings of which a resumed run may have others."""
 
 
