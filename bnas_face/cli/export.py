@@ -37,6 +37,6 @@ def command(run: Path, to: str, floats: str, out: Path | None) -> None:
     made = export.export(run, to, out=out, floats=floats)
     click.echo(f"{made.path}: {made.file_bytes:,} bytes; the weights of the run have {made.run_bytes:,}.")
     click.echo(
-        f"Checked on {made.n_images} rendered faces: 1 − cosine at most {made.drift:.1g}, "
-        f"{made.n_turned} of {made.n_decisions} decisions turned."
+        f"Checked on {made.n_images} rendered faces: 1 − cosine at most {made.drift:.1g}; "
+        f"accuracy {made.accuracy:.2%}, of the run {made.run_accuracy:.2%}."
     )

@@ -107,7 +107,14 @@ def assemble(header: bytes, data: bytes) -> bytes:
     compressed = zlib.compress(header, 9)
     body = _aligned(compressed) + data
     prefix = PREFIX.pack(MAGIC, VERSION, len(compressed), START + len(body))
-    return prefix + hashlib.sha256(prefix + body).digest() + body
+    return prefix + digest(prefix, body) + body
+
+
+def digest(prefix: bytes | memoryview, body: bytes | memoryview) -> bytes:
+    """The checksum of a file: SHA-256 of everything but itself."""
+    found = hashlib.sha256(prefix)
+    found.update(body)
+    return found.digest()
 
 
 def _octets(tensor: Tensor) -> bytes:
@@ -171,9 +178,7 @@ def _split(content: memoryview) -> tuple[dict[str, Any], memoryview]:
         raise ArtifactError(f"it is of version {version}, and this program reads version {VERSION}")
     if n_bytes != len(content):
         raise ArtifactError(f"it has {len(content)} bytes instead of {n_bytes}")
-    digest = hashlib.sha256(content[: DIGEST.start])
-    digest.update(content[DIGEST.stop :])
-    if digest.digest() != bytes(content[DIGEST]):
+    if digest(content[: DIGEST.start], content[DIGEST.stop :]) != bytes(content[DIGEST]):
         raise ArtifactError("its checksum is wrong: it was damaged")
     end = START + header_bytes
     data = end + -end % ALIGNMENT

@@ -19,9 +19,9 @@ from bnas_face.errors import ArtifactError
 IMAGE = 0
 MOST_OPERATIONS = 20_000
 MOST_CHANNELS = 1 << 16
-MOST_NUMBERS = 1 << 27
+MOST_NUMBERS = 1 << 24
 """Of one value, for one image."""
-LARGEST = {"stride": 8, "dilation": 16, "groups": MOST_CHANNELS, "padding": 4096, "kernel": 4096, "offset": 1}
+LARGEST = {"stride": 8, "dilation": 16, "groups": MOST_CHANNELS, "padding": 64, "kernel": 4096, "offset": 1}
 """Of every setting; the smallest is 1, of `padding` and `offset` 0."""
 
 SETTINGS = {

@@ -1,0 +1,224 @@
+"""Damaged and hostile packed models: every one is refused in one line, or runs.
+
+    python tests/packed/fuzz_artifact.py --seconds 600 --seed 0
+
+Case k of a seed is always the same. Files are changed octet by octet, cut, lengthened, and edited in their header, with
+and without a new checksum. Ends with exit code 1 and what was found, if anything but an `ArtifactError` of one line
+comes out; a crash of the process leaves the file of the case in the folder that is printed first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from small_networks import NETWORKS, built, config_of
+
+from bnas_face.errors import ArtifactError
+from bnas_face.packed import artifact, graph, load, pack
+from bnas_face.packed.artifact import Artifact
+
+BASES = ("iresnet18-xnor-a1-block", "onebit-react-a1", "paper-pcnn-a32", "mobilefacenet-xnor-a1-convolution")
+HOSTILE: tuple[Any, ...] = (
+    *(-1, 0, 1, 2, 3, 64, 65, 4096, 2**31 - 1, 2**31, 2**63, 2**64, -(2**63), 10**40, 0.5, -0.0, 1e308, True, False),
+    *(
+        None,
+        "",
+        "bits",
+        "float32",
+        "float64",
+        "object",
+        "conv\n\x00\ud7ff",
+        "é" * 200,
+        [],
+        [[]],
+        {},
+        [1],
+        [-1, 2],
+        {"a": 1},
+    ),
+)
+COSTLY = 2e8
+"""Multiply-accumulates of an image from which on a valid case is not run."""
+
+Random = np.random.Generator
+Mutation = Callable[[Random, bytes], bytes]
+
+
+def bases() -> list[bytes]:
+    """Sound files of several networks."""
+    assert set(BASES) <= set(NETWORKS)
+    return [
+        artifact.encode(
+            Artifact(
+                graph=pack.lower(built(name), config_of(name).size_px),
+                preprocessing=pack.PREPROCESSING,
+                provenance={"run": name, "config": {"model": {"backbone": "x"}}},
+            )
+        )
+        for name in BASES
+    ]
+
+
+def resealed(content: bytes) -> bytes:
+    """The content with the right length and checksum, whatever else is wrong with it."""
+    if len(content) < artifact.START:
+        return content
+    magic, version, header_bytes, _ = artifact.PREFIX.unpack(content[: artifact.PREFIX.size])
+    prefix = artifact.PREFIX.pack(magic, version, header_bytes, len(content))
+    return prefix + artifact.digest(prefix, content[artifact.START :]) + content[artifact.START :]
+
+
+def octets(random: Random, content: bytes) -> bytes:
+    """Some octets changed, more often at the front."""
+    changed = bytearray(content)
+    for _ in range(int(random.integers(1, 9))):
+        end = len(changed) if random.random() < 0.5 else min(len(changed), 4096)
+        changed[int(random.integers(end))] = int(random.integers(256))
+    return bytes(changed)
+
+
+def cut(random: Random, content: bytes) -> bytes:
+    """Shorter, or with a part taken out."""
+    first, last = sorted(int(at) for at in random.integers(0, len(content), 2))
+    return content[:first] if random.random() < 0.5 else content[:first] + content[last:]
+
+
+def lengthened(random: Random, content: bytes) -> bytes:
+    """Longer, by zeros, noise or a part of itself, at the end or within."""
+    n = int(random.integers(1, 300))
+    more = [bytes(n), random.bytes(n), content[:n]][int(random.integers(3))]
+    at = len(content) if random.random() < 0.5 else int(random.integers(len(content)))
+    return content[:at] + more + content[at:]
+
+
+def places(container: Any) -> Iterator[tuple[Any, Any]]:
+    """(container, key) of every entry, at any depth."""
+    for key in list(container) if isinstance(container, dict) else range(len(container)):
+        yield container, key
+        if isinstance(container[key], dict | list):
+            yield from places(container[key])
+
+
+def header(random: Random, content: bytes) -> bytes:
+    """Entries of the header replaced, removed, added or exchanged; tensors as they were."""
+    _, _, n_bytes, _ = artifact.PREFIX.unpack(content[: artifact.PREFIX.size])
+    end = artifact.START + n_bytes
+    found = json.loads(zlib.decompress(content[artifact.START : end]))
+    for _ in range(int(random.integers(1, 4))):
+        every = list(places(found))
+        container, key = every[int(random.integers(len(every)))]
+        other, other_key = every[int(random.integers(len(every)))]
+        value = HOSTILE[int(random.integers(len(HOSTILE)))]
+        what = int(random.integers(5))
+        if what == 0 and isinstance(container, dict):
+            del container[key]
+        elif what == 1 and type(container[key]) is int:
+            container[key] += int(random.choice([-64, -2, -1, 1, 2, 64]))
+        elif what == 2:
+            container[key] = json.loads(json.dumps(other[other_key]))
+        elif what == 3 and isinstance(container, list):
+            container.insert(key, value)
+        else:
+            container[key] = value
+    return artifact.assemble(json.dumps(found).encode(), content[end + -end % artifact.ALIGNMENT :])
+
+
+def numbers(random: Random, content: bytes) -> bytes:
+    """Single-precision numbers of the tensors replaced by NaN, infinities and the like."""
+    _, _, n_bytes, _ = artifact.PREFIX.unpack(content[: artifact.PREFIX.size])
+    changed = bytearray(content)
+    first = artifact.START + n_bytes
+    for _ in range(int(random.integers(1, 5))):
+        at = int(random.integers(first // 4 + 1, len(content) // 4)) * 4
+        changed[at : at + 4] = np.float32(random.choice([np.nan, np.inf, -np.inf, 3e38, 1e-45])).tobytes()
+    return bytes(changed)
+
+
+MUTATIONS: tuple[Mutation, ...] = (octets, cut, lengthened, header, header, header, numbers)
+
+
+def case(seed: int, number: int, sound: list[bytes]) -> bytes:
+    """Case `number` of a seed."""
+    random = np.random.default_rng([seed, number])
+    content = sound[int(random.integers(len(sound)))]
+    mutation = MUTATIONS[int(random.integers(len(MUTATIONS)))]
+    content = mutation(random, content)
+    return content if random.random() < 0.1 else resealed(content)
+
+
+def costs(network: Any) -> float:
+    """Multiply-accumulates of an image."""
+    shapes, total = graph.check(network.graph), 0.0
+    for operation in network.graph.operations:
+        made = shapes[operation.floats if operation.floats is not None else operation.bits]
+        taps = np.prod(operation.tensors["weight"].shape[1:]) if "weight" in operation.tensors else 1
+        taps = max(taps, operation.settings.get("kernel", 1) ** 2)
+        total += made.height * made.width * made.channels * float(taps)
+    return total
+
+
+def outcome(path: Path) -> str:
+    """What became of a file: ``"refused"``, ``"ran"`` or ``"costly"``; else what is wrong with that."""
+    try:
+        network = load(path, threads=1)
+    except ArtifactError as error:
+        text = str(error)
+        sound = text.isprintable() and str(path) in text and len(text) < 500
+        return "refused" if sound else f"a message that is not one line: {text[:300]!r}"
+    except Exception as error:
+        return f"{type(error).__name__} while it was opened: {error}"
+    if costs(network) > COSTLY:
+        return "costly"
+    try:
+        size_px = network.size_px
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = network(np.full((1, size_px, size_px, 3), 100, np.uint8))
+    except Exception as error:
+        return f"{type(error).__name__} while it ran: {error}"
+    right = found.shape == (1, network.embedding_dim) and found.dtype == np.float32
+    return "ran" if right else f"an embedding of shape {found.shape} and type {found.dtype}"
+
+
+def fuzz(seed: int, folder: Path, *, seconds: float, cases: int) -> tuple[Counter[str], list[str]]:
+    """Outcomes of at most `cases` cases in at most `seconds`, and what was found."""
+    sound, outcomes, findings = bases(), Counter[str](), []
+    path, begun = folder / "case.bnn", time.monotonic()
+    for number in range(cases):
+        if time.monotonic() - begun > seconds:
+            break
+        path.write_bytes(case(seed, number, sound))
+        found = outcome(path)
+        outcomes[found if found in ("refused", "ran", "costly") else "finding"] += 1
+        if found not in ("refused", "ran", "costly"):
+            findings.append(f"seed {seed}, case {number}: {found}")
+    return outcomes, findings
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--cases", type=int, default=10**9)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="fuzz_artifact_"))
+    print(f"Cases are written to {folder}", flush=True)
+    outcomes, findings = fuzz(options.seed, folder, seconds=options.seconds, cases=options.cases)
+    print("\n".join(findings[:50]))
+    print(json.dumps({"seed": options.seed, "cases": sum(outcomes.values()), **outcomes, "findings": len(findings)}))
+    raise SystemExit(bool(findings))
+
+
+if __name__ == "__main__":
+    main()
