@@ -27,6 +27,7 @@ from bnas_face.metrics import thresholds
 from bnas_face.models import saved
 from bnas_face.models.backbones._preprocessing import Preprocessing
 from bnas_face.models.binarizers._convolution import BinaryConv2d, convolve
+from bnas_face.models.reproducible import reproducible
 from bnas_face.packed import artifact as artifacts
 from bnas_face.packed import load, pack
 
@@ -119,7 +120,7 @@ def _compare(model: nn.Module, config: ModelConfig, embed: Embed, target: Path) 
     images = resize(faces.read(np.arange(N_PEOPLE * N_IMAGES)), config.size_px)
     with torch.inference_mode():
         planes = torch.from_numpy(Preprocessing(size_px=config.size_px).apply(images))
-        expected: NDArray[np.float32] = model(planes.contiguous(memory_format=torch.channels_last)).numpy()
+        expected: NDArray[np.float32] = reproducible(model)(planes).numpy()
     one, other = (values / np.linalg.norm(values, axis=1, keepdims=True) for values in (expected, embed(images)))
     drift = float(1 - (one * other).sum(axis=1).min())
     if config.task == "classification":

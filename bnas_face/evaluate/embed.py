@@ -141,7 +141,7 @@ def cache_file(embedder: Embedder, images: FaceImages, *, flip: bool = True) -> 
     preprocessing = {k: v for k, v in embedder.preprocessing.as_dict().items() if k != "source"}
     key = files.sha256_text(
         SCHEMA,
-        str(embedder.info["weights_sha256"]),
+        str(embedder.info["weights_sha256"]) + str(embedder.info.get("arithmetic", "")),
         images.content_hash,
         json.dumps(preprocessing, sort_keys=True),
         "f(x) + f(flip x)" if flip and embedder.flip else "f(x)",

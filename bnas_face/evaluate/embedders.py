@@ -234,6 +234,7 @@ def _open_facenet(spec: str, name: str, device: str) -> Embedder:
 
 def _open_run(spec: str, device: str) -> Embedder:
     from bnas_face.models import cost, saved
+    from bnas_face.models.reproducible import reproducible
 
     folder = Path(spec)
     model, config, settings = saved.load(folder)
@@ -248,6 +249,7 @@ def _open_run(spec: str, device: str) -> Embedder:
         "binarizer": config.binarizer,
         **costs,
         "layers": cost.by_kind(model, config.size_px),
+        **({"arithmetic": "reproducible"} if costs["activation_bits"] == 1 else {}),
         "history": _history(folder / LOG),
         "size_px": config.size_px,
         "embedding_dim": config.embedding_dim,
@@ -257,7 +259,7 @@ def _open_run(spec: str, device: str) -> Embedder:
         "training": _training(settings),
         "genotype": _genotype(folder, config),
     }
-    network = _torch_network(model, preprocessing, device)
+    network = _torch_network(reproducible(model), preprocessing, device)
     return Embedder(
         spec=spec,
         info=info,

@@ -49,20 +49,27 @@ def scales(module: BinaryConv2d) -> NDArray[np.float32]:
     return found
 
 
+def single_gain_and_offset(norm: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The same as torch has it: in single precision, the offset rounded once, so that ``fused(x, gain, offset)`` is
+    what the network computes, to the last bit."""
+    gain = np.float32(1) / np.sqrt(single(double(norm.running_var)) + np.float32(norm.eps))
+    if norm.weight is not None:
+        gain = gain * single(double(norm.weight))
+    offset = 0 if norm.bias is None else double(norm.bias)
+    return gain, single(offset - double(norm.running_mean) * gain)
+
+
 def affine_tensors(base: Node | None, norm: Node | None) -> dict[str, NDArray[np.float32]]:
-    """``scale`` and ``bias`` of an epilogue: magnitudes of 1-bit weights, a convolution's own bias, the batch norm."""
-    scale: Any = 1.0
-    bias: Any = 0.0
-    if base is not None and base.kind == "convolution":
-        if isinstance(base.module, BinaryConv2d):
-            scale = scales(base.module).astype(np.float64)
-        if base.module.bias is not None:
-            bias = double(base.module.bias)
+    """``magnitude``, ``scale`` and ``bias`` of an epilogue: of 1-bit weights, the batch norm, a convolution's bias."""
+    found = {}
+    if base is not None and isinstance(base.module, BinaryConv2d):
+        found["magnitude"] = scales(base.module)
     if norm is not None:
-        gain, offset = gain_and_offset(norm.module)
-        scale, bias = scale * gain, bias * gain + offset
-    found = {"scale": scale, "bias": bias}
-    return {role: single(value) for role, value in found.items() if isinstance(value, np.ndarray)}
+        found["scale"], found["bias"] = single_gain_and_offset(norm.module)
+    if base is not None and base.kind == "convolution" and base.module.bias is not None:
+        scale = found.get("scale", np.float32(1))
+        found["bias"] = single(double(base.module.bias) * scale + found.get("bias", np.float32(0)))
+    return found
 
 
 def activation_tensors(node: Node) -> dict[str, NDArray[np.float32]]:

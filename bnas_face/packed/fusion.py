@@ -22,7 +22,15 @@ from bnas_face.models.binarizers._base import same_padding
 from bnas_face.models.binarizers._convolution import BinaryConv2d
 from bnas_face.packed import thresholds
 from bnas_face.packed.chains import Chain
-from bnas_face.packed.folding import activation_tensors, affine_tensors, gain_and_offset, scales, sign_bits, single
+from bnas_face.packed.folding import (
+    activation_tensors,
+    affine_tensors,
+    gain_and_offset,
+    scales,
+    sign_bits,
+    single,
+    single_gain_and_offset,
+)
 from bnas_face.packed.graph import IMAGE, Operation
 from bnas_face.packed.lowering import Node
 
@@ -149,8 +157,8 @@ class _Fusion:
         source = way.inputs[0] if way.kind == "shortcut" else way
         if source.kind != "norm" or not self._is_only_signed(source):
             return self.floats(source), {}
-        gain, offset = gain_and_offset(source.module)
-        tensors = {"shortcut_gain": single(gain), "shortcut_offset": single(offset)}
+        gain, offset = single_gain_and_offset(source.module)
+        tensors = {"shortcut_gain": gain, "shortcut_offset": offset}
         return self.floats(source.inputs[0]), tensors
 
     def _is_only_signed(self, norm: Node) -> bool:

@@ -41,12 +41,12 @@ CONVOLUTIONS = ("binary_convolution", "signed_convolution", "convolution")
 WITH_EPILOGUE = (*CONVOLUTIONS, "average_pool", "max_pool", "elementwise")
 SEVERAL_INPUTS = ("elementwise", "concatenate")
 DTYPES = {
-    **dict.fromkeys(("scale", "bias", "before", "slope", "after", "shortcut_gain", "shortcut_offset"), ("float32",)),
-    "threshold": ("float32",),
+    **dict.fromkeys(("magnitude", "scale", "bias", "before", "slope", "after", "threshold"), ("float32",)),
+    **dict.fromkeys(("shortcut_gain", "shortcut_offset"), ("float32",)),
     "flip": ("uint8",),
     "integer_threshold": ("int32",),
 }
-"""Of the tensors of an epilogue; absent means 0, of `scale` 1, but a slope or a threshold that is needed."""
+"""Of the tensors of an epilogue. Absent means 0, of `magnitude` and `scale` 1; no slope means no activation."""
 WEIGHTS = {
     "binary_convolution": ("bits",),
     "signed_convolution": ("bits",),
@@ -127,6 +127,17 @@ class Graph:
     operations: Sequence[Operation]
     size_px: int
     embedding_dim: int
+
+
+def before_signs(operations: Sequence[Operation]) -> list[bool]:
+    """Which operations a sign depends on, its own included: there the last bit of a float matters."""
+    matters: set[int] = set()
+    found = []
+    for operation in reversed(operations):
+        found.append(operation.bits is not None or operation.floats in matters)
+        if found[-1]:
+            matters.update(operation.reads)
+    return found[::-1]
 
 
 def check(graph: Graph) -> dict[int, Shape]:

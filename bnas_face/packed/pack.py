@@ -15,7 +15,7 @@ from bnas_face.errors import PackingError
 from bnas_face.models import cost, saved
 from bnas_face.packed import fusion, lowering
 from bnas_face.packed.artifact import Artifact
-from bnas_face.packed.graph import Graph, Operation
+from bnas_face.packed.graph import Graph, Operation, before_signs
 
 FLOATS = ("fp16", "fp32")
 FILE = "model.bnn"
@@ -75,11 +75,7 @@ def lower(model: nn.Module, size_px: int, *, floats: str = "fp16") -> Graph:
 
 def _halve(operations: Sequence[Operation]) -> None:
     """Store float weights in half precision where no sign depends on them."""
-    matters: set[int] = set()  # values that a sign depends on
-    for operation in reversed(operations):
-        signed = operation.bits is not None or operation.floats in matters
-        if signed:
-            matters.update(operation.reads)
+    for operation, signed in zip(operations, before_signs(operations), strict=True):
         weight: Any = operation.tensors.get("weight")
         if signed or getattr(weight, "dtype", None) != np.float32:
             continue

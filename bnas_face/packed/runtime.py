@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bnas_face.errors import ConfigError
 from bnas_face.packed import artifact as artifacts
 from bnas_face.packed import kernels
-from bnas_face.packed.graph import IMAGE, Bits, Graph, Operation, check
+from bnas_face.packed.graph import IMAGE, Bits, Graph, Operation, before_signs, check
 from bnas_face.packed.kernels import Epilogue
 
 PART_BYTES = 1 << 24
@@ -168,8 +168,9 @@ def _prepared(graph: Graph, threads: int) -> list[Prepared]:
     last_read = {number: at for at, operation in enumerate(graph.operations) for number in operation.reads}
     channels = {IMAGE: 3}
     steps = []
+    exact = before_signs(graph.operations)
     for at, operation in enumerate(graph.operations):
-        run, n_channels = _step(operation, [channels[number] for number in operation.inputs], threads)
+        run, n_channels = _step(operation, [channels[number] for number in operation.inputs], threads, exact[at])
         for number in (operation.floats, operation.bits):
             if number is not None:
                 channels[number] = n_channels
@@ -179,8 +180,10 @@ def _prepared(graph: Graph, threads: int) -> list[Prepared]:
     return steps
 
 
-def _step(operation: Operation, channels: Sequence[int], threads: int) -> tuple[Step, int]:
-    """How to run an operation, and the channels of what it makes."""
+def _step(operation: Operation, channels: Sequence[int], threads: int, exact: bool) -> tuple[Step, int]:
+    """How to run an operation, and the channels of what it makes; `exact` sums floats in double precision."""
+    if operation.kind == "convolution":
+        return _float(operation, threads, exact), _weight(operation).shape[0]
     if operation.kind in CONVOLUTIONS:
         return CONVOLUTIONS[operation.kind](operation, channels[0], threads), _weight(operation).shape[0]
     if operation.kind == "linear":
@@ -257,9 +260,9 @@ def _signed(operation: Operation, in_channels: int, threads: int) -> Step:
     return run
 
 
-def _float(operation: Operation, in_channels: int, threads: int) -> Step:
+def _float(operation: Operation, threads: int, exact: bool) -> Step:
     weight: NDArray[Any] = _weight(operation)
-    ready = kernels.prepare_float(weight, groups=operation.settings["groups"])
+    ready = kernels.prepare_float(weight, groups=operation.settings["groups"], exact=exact)
     after, source = epilogue(operation, weight.shape[0]), operation.inputs[0]
 
     def run(values: Values) -> tuple[Any, Any]:
@@ -327,7 +330,7 @@ def _pick(operation: Operation, channels: Sequence[int], threads: int) -> Step:
     return run
 
 
-CONVOLUTIONS = {"binary_convolution": _binary, "signed_convolution": _signed, "convolution": _float}
+CONVOLUTIONS = {"binary_convolution": _binary, "signed_convolution": _signed}
 PLAIN = {
     "average_pool": _pool,
     "max_pool": _pool,

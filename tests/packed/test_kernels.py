@@ -92,6 +92,8 @@ def epilogue_of(rng: np.random.Generator, out: int, kind: int, source: int | Non
         limits = rng.integers(-9, 10, out).astype(np.int32)
         limits[rng.integers(0, out)] = rng.choice([-(2**31), 2**31 - 1])
         result = replace(result, threshold=None, integer_threshold=limits, keep_floats=False)
+    if kind % 5 < 2:
+        result = replace(result, magnitude=small(rng, out))
     if gained and source is not None:
         result = replace(result, shortcut_gain=small(rng, source), shortcut_offset=small(rng, source))
     return result
@@ -170,8 +172,9 @@ def test_a_convolution_of_floats_is_exact_where_its_numbers_are(
         floats = small(rng, *shape)
         padding = (None, 0, 1)[kind % 3] if min(layer.height, layer.width) > 9 else None
         options["padding"] = padding
-        expected = fallback.convolution(values, fallback.prepare_float(floats, groups=layer.groups), **options)
-        found = one.convolution(values, one.prepare_float(floats, groups=layer.groups), **options)
+        ready = {"groups": layer.groups, "exact": kind % 3 == 0}
+        expected = fallback.convolution(values, fallback.prepare_float(floats, **ready), **options)
+        found = one.convolution(values, one.prepare_float(floats, **ready), **options)
     same(found, expected)
 
 

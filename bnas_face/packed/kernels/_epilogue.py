@@ -12,22 +12,25 @@ from numpy.typing import NDArray
 class Epilogue:
     """Per output channel: scale, bias, shortcut, PReLU between two shifts, signs.
 
-    With s the sum and r the shortcut (0 without one)::
+    With s the sum, r the shortcut (0 without one), and fused(a, b, c) = a · b + c rounded once, as torch's batch norm
+    has it::
 
-        value = s · scale + bias + r
+        value = fused(s · magnitude, scale, bias) + r
         value = PReLU(value + before; slope) + after
         bit   = value < threshold   (flip 0)      or   value > threshold   (flip 1)
 
     A bit is 1 where the sign is negative; NaN gives 0. A channel whose sign is constant has threshold −∞ (never
     negative, flip 0) or +∞ (always).
 
-    The shortcut is `models.backbones._blocks.shortcut` of ``source · shortcut_gain + shortcut_offset``: averages of
-    stride × stride where the source is larger than the output (what is left over at an edge is averaged alone),
+    The shortcut is `models.backbones._blocks.shortcut` of ``fused(source, shortcut_gain, shortcut_offset)``: averages
+    of stride × stride where the source is larger than the output (what is left over at an edge is averaged alone),
     channels repeated to the least common multiple, then averaged down to the output's count.
 
     Attributes
     ----------
     scale, bias : float32 (out,)
+    magnitude : float32 (out,) or None
+        Of 1-bit weights; None: 1.
     shortcut_gain, shortcut_offset : float32 (channels of the shortcut's source,) or None
         None: the source as it is. Both or neither.
     before, slope, after : float32 (out,) or None
@@ -45,6 +48,7 @@ class Epilogue:
 
     scale: NDArray[np.float32]
     bias: NDArray[np.float32]
+    magnitude: NDArray[np.float32] | None = None
     shortcut_gain: NDArray[np.float32] | None = None
     shortcut_offset: NDArray[np.float32] | None = None
     before: NDArray[np.float32] | None = None

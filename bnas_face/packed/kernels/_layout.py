@@ -34,6 +34,8 @@ class Weight:
         Bits set in every tap and channel, zeros behind; of 1-bit inputs only.
     out, kernel, inputs, groups : int
         Output channels, side of the kernel, input channels of a group, groups.
+    exact : bool
+        Whether sums of floats are made in double precision.
     """
 
     tiles: NDArray[Any]
@@ -42,6 +44,7 @@ class Weight:
     kernel: int
     inputs: int
     groups: int
+    exact: bool = False
 
 
 def binary(weight: NDArray[np.uint64], in_channels: int, groups: int) -> Weight:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from bnas_face.packed.kernels import _kernels, _layout
 from bnas_face.packed.kernels._epilogue import Epilogue
 from bnas_face.packed.kernels.fallback import Bits, Floats, Result, n_words
 
-_BITS_BITS, _FLOATS_BITS, _FLOATS_FLOATS = range(3)
+_BITS_BITS, _FLOATS_BITS, _FLOATS_FLOATS, _FLOATS_EXACT = range(4)
 _AVERAGE, _MAX = range(2)
 
 
@@ -53,9 +54,9 @@ class Compiled:
         """As `fallback.prepare_signed`."""
         return _layout.signed(weight, in_channels, groups)
 
-    def prepare_float(self, weight: NDArray[Any], *, groups: int) -> _layout.Weight:
+    def prepare_float(self, weight: NDArray[Any], *, groups: int, exact: bool = False) -> _layout.Weight:
         """As `fallback.prepare_float`."""
-        return _layout.floats(weight, groups)
+        return replace(_layout.floats(weight, groups), exact=exact)
 
     def prepare_linear(self, weight: NDArray[Any]) -> NDArray[Any]:
         """As `fallback.prepare_linear`."""
@@ -113,7 +114,8 @@ class Compiled:
         """As `fallback.convolution`."""
         values = _map(values, np.float32)
         window = (stride, dilation, dilation * (weight.kernel // 2) if padding is None else padding, groups)
-        return self._convolve(_FLOATS_FLOATS, values, weight, values.shape, window, epilogue, shortcut, threads)
+        kind = _FLOATS_EXACT if weight.exact else _FLOATS_FLOATS
+        return self._convolve(kind, values, weight, values.shape, window, epilogue, shortcut, threads)
 
     def linear(self, values: Floats, weight: NDArray[Any], scale: Floats, bias: Floats, *, threads: int = 1) -> Floats:
         """As `fallback.linear`."""
@@ -214,6 +216,7 @@ def _arrays(epilogue: Epilogue) -> tuple[NDArray[Any] | None, ...]:
         epilogue.threshold if whole is None else None,
         epilogue.flip,
         whole,
+        epilogue.magnitude,
         epilogue.shortcut_gain,
         epilogue.shortcut_offset,
     )

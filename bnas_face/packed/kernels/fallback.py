@@ -70,9 +70,13 @@ def prepare_signed(weight: Bits, *, in_channels: int, groups: int) -> Any:
     return unpack(weight, in_channels // groups)
 
 
-def prepare_float(weight: NDArray[Any], *, groups: int) -> Any:
-    """float32 or float16 (out, kh, kw, in / groups) in the form that `convolution` takes."""
-    return weight.astype(np.float32, copy=False)
+def prepare_float(weight: NDArray[Any], *, groups: int, exact: bool = False) -> Any:
+    """float32 or float16 (out, kh, kw, in / groups) in the form that `convolution` takes.
+
+    With `exact` the sums are made in double precision and rounded once, so that their order does not matter: a sign
+    may hang on their last bit.
+    """
+    return weight.astype(np.float64 if exact else np.float32, copy=False)
 
 
 def prepare_linear(weight: NDArray[Any]) -> Any:
@@ -220,9 +224,9 @@ def _convolve(
     pad = dilation * (kernel // 2) if padding is None else padding
     reach = dilation * (kernel - 1) + 1
     rows, columns = ((side + 2 * pad - reach) // stride + 1 for side in (height, width))
-    padded = np.zeros((n, height + 2 * pad, width + 2 * pad, c), np.float32)
+    padded = np.zeros((n, height + 2 * pad, width + 2 * pad, c), weight.dtype)
     padded[:, pad : pad + height, pad : pad + width] = values
-    total = np.zeros((n * rows * columns, groups, out // groups), np.float32)
+    total = np.zeros((n * rows * columns, groups, out // groups), weight.dtype)
     for i in range(kernel):
         for j in range(kernel):
             top, left = i * dilation, j * dilation
@@ -230,7 +234,7 @@ def _convolve(
                 :, top : top + (rows - 1) * stride + 1 : stride, left : left + (columns - 1) * stride + 1 : stride
             ]
             total += _grouped(seen.reshape(-1, groups, c // groups), weight[:, i, j])
-    return total.reshape(n, rows, columns, out)
+    return total.reshape(n, rows, columns, out).astype(np.float32, copy=False)
 
 
 def _grouped(values: Floats, weight: Floats) -> Floats:
@@ -249,7 +253,7 @@ def _grouped(values: Floats, weight: Floats) -> Floats:
 
 def finish(sums: Floats, epilogue: Epilogue, shortcut: Floats | None, stride: int) -> Result:
     """What `Epilogue` says, of sums (n, h, w, out)."""
-    values = sums * epilogue.scale + epilogue.bias
+    values = fused(sums if epilogue.magnitude is None else sums * epilogue.magnitude, epilogue.scale, epilogue.bias)
     if shortcut is not None:
         values += _shortcut(shortcut, epilogue, values.shape, stride)
     if epilogue.before is not None and epilogue.slope is not None and epilogue.after is not None:
@@ -264,7 +268,7 @@ def finish(sums: Floats, epilogue: Epilogue, shortcut: Floats | None, stride: in
 def _shortcut(source: Floats, epilogue: Epilogue, shape: tuple[int, ...], stride: int) -> Floats:
     """The shortcut's values, of the output's `shape`."""
     if epilogue.shortcut_gain is not None and epilogue.shortcut_offset is not None:
-        source = source * epilogue.shortcut_gain + epilogue.shortcut_offset
+        source = fused(source, epilogue.shortcut_gain, epilogue.shortcut_offset)
     if source.shape[1:3] != shape[1:3]:
         (source, _) = average_pool(source, kernel=stride, stride=stride, padding=0, epilogue=_plain(source.shape[3]))  # type: ignore[assignment]  # floats are kept
     in_channels, out_channels = source.shape[3], shape[3]
@@ -272,6 +276,12 @@ def _shortcut(source: Floats, epilogue: Epilogue, shape: tuple[int, ...], stride
     wide = np.concatenate([source] * (common // in_channels), axis=3)
     averaged: Floats = wide.reshape(*wide.shape[:3], -1, out_channels).mean(axis=3, dtype=np.float32)
     return averaged
+
+
+def fused(values: Floats, factor: Floats, addend: Floats) -> Floats:
+    """``values · factor + addend``, rounded once (but for one case in 2²⁹, in which it is rounded twice)."""
+    product = values.astype(np.float64) * factor  # exact
+    return (product + addend).astype(np.float32)
 
 
 def _plain(n_channels: int) -> Epilogue:

@@ -215,10 +215,13 @@ static void sum_row(const plan *p, int64_t block, const unsigned char *base, con
     return;
   }
   const float *tile = c->kind == FLOATS_BITS ? room->tile : (const float *)c->tiles + at;
+  int exact = c->kind == FLOATS_EXACT;
   if (p->depthwise) {
-    c->k->dot_depthwise((const float *)base, step, p->offset, p->taps, tile, columns, room->sums);
+    (exact ? c->k->depthwise_exact : c->k->dot_depthwise)((const float *)base, step, p->offset, p->taps, tile, columns,
+                                                          room->sums);
   } else {
-    c->k->dot((const float *)base, step, p->offset, p->taps, p->group_elements, tile, columns, room->sums);
+    (exact ? c->k->dot_exact : c->k->dot)((const float *)base, step, p->offset, p->taps, p->group_elements, tile,
+                                          columns, room->sums);
   }
 }
 

@@ -37,10 +37,10 @@ INLINE void finish_whole(const epilogue *e, const row *r) {
 }
 
 INLINE void finish_rows(const epilogue *e, const row *r, int counts, int added, int active, int bits) {
-  vf scale[PARTS], bias[PARTS], before[PARTS], slope[PARTS], after[PARTS], threshold[PARTS];
+  vf magnitude[PARTS], scale[PARTS], bias[PARTS], before[PARTS], slope[PARTS], after[PARTS], threshold[PARTS];
   for (int part = 0; part < PARTS; part++) {
     int64_t at = r->channel + part * LANES;
-    scale[part] = load(e->scale + at), bias[part] = load(e->bias + at);
+    magnitude[part] = load(e->magnitude + at), scale[part] = load(e->scale + at), bias[part] = load(e->bias + at);
     if (active) before[part] = load(e->before + at), slope[part] = load(e->slope + at), after[part] = load(e->after + at);
     if (bits) threshold[part] = load(e->threshold + at);
   }
@@ -50,7 +50,7 @@ INLINE void finish_rows(const epilogue *e, const row *r, int counts, int added, 
     float *to = r->count == BLOCK ? out : values;
     uint32_t mask = 0;
     for (int part = 0; part < PARTS; part++) {
-      vf z = sum_of(r, pixel, part, counts) * scale[part] + bias[part];
+      vf z = once(sum_of(r, pixel, part, counts) * magnitude[part], scale[part], bias[part]);
       if (added) z += load(r->addend + pixel * r->addend_step + part * LANES);
       if (active) {
         z += before[part];
@@ -88,6 +88,14 @@ static void finish_counts(const epilogue *e, const row *r) {
 }
 
 static void finish_floats(const epilogue *e, const row *r) { finish_by_case(e, r, 0); }
+
+/* sum[i] += from[i] · gain[i] + offset[i], the latter rounded once. */
+static void add_gained(float *sum, const float *from, const float *gain, const float *offset, int64_t count) {
+  int64_t i = 0;
+  for (; i + LANES <= count; i += LANES)
+    store(sum + i, load(sum + i) + once(load(from + i), load(gain + i), load(offset + i)));
+  for (; i < count; i++) sum[i] += (float)((double)from[i] * gain[i] + offset[i]);
+}
 
 /* Signs of whole pixels: one word of 64 channels at a time, its thresholds in registers. */
 static void pack(const float *values, int64_t pixels, int64_t channels, const float *threshold, const uint32_t *sign,

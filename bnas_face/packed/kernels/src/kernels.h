@@ -28,7 +28,7 @@ typedef struct {
 
 /* Per-channel arrays are padded with zeros by BLOCK entries. */
 typedef struct {
-  const float *scale, *bias;
+  const float *magnitude, *scale, *bias;
   const float *before, *slope, *after;  /* all or none */
   const float *threshold;               /* negated where `sign` is set; NULL: no bits by floats */
   const uint32_t *sign;                 /* 0x80000000 where the comparison is turned round, else 0 */
@@ -38,6 +38,7 @@ typedef struct {
   float *floats;   /* (n, rows, columns, out) or NULL */
   uint64_t *bits;  /* (n, rows, columns, words) or NULL */
   int64_t out, words, stride;
+  void (*add_gained)(float *sum, const float *from, const float *gain, const float *offset, int64_t count);
 } epilogue;
 
 /* One row of sums of one block. */
@@ -71,6 +72,11 @@ typedef struct {
   void (*linear)(const float *values, int64_t n, int64_t k, const void *weight, int half, int64_t out, int64_t first,
                  int64_t last, const float *scale, const float *bias, float *result);
   uint64_t (*popcounts)(uint64_t rounds); /* bits counted by `rounds` rounds of nothing but popcounts; for benchmarks */
+  void (*dot_exact)(const float *base, ptrdiff_t step, const int64_t *offset, int64_t taps, int64_t channels,
+                    const float *tile, int64_t pixels, float *sums);
+  void (*depthwise_exact)(const float *base, ptrdiff_t step, const int64_t *offset, int64_t taps, const float *tile,
+                          int64_t pixels, float *sums);
+  void (*add_gained)(float *sum, const float *from, const float *gain, const float *offset, int64_t count);
 } kernels;
 
 const kernels *portable_kernels(void);
@@ -87,7 +93,7 @@ void in_parallel(int threads, int64_t n_tasks, void (*body)(void *, int64_t, int
 
 enum { OK = 0, NO_MEMORY = 1, BAD_SIZE = 2 };
 
-enum { BITS_BITS, FLOATS_BITS, FLOATS_FLOATS };
+enum { BITS_BITS, FLOATS_BITS, FLOATS_FLOATS, FLOATS_EXACT };
 typedef struct {
   const kernels *k;
   int threads, kind;

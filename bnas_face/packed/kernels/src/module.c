@@ -72,10 +72,10 @@ static PyObject *outcome(int result) {
 }
 
 /* Per-channel arrays of an epilogue, padded by BLOCK zeros, in one allocation. */
-enum { SCALE, BIAS, BEFORE, SLOPE, AFTER, THRESHOLD, FLIP, WHOLE, GAIN, OFFSET, N_ARRAYS };
+enum { SCALE, BIAS, BEFORE, SLOPE, AFTER, THRESHOLD, FLIP, WHOLE, MAGNITUDE, GAIN, OFFSET, N_ARRAYS };
 static const char *const ARRAY_NAMES[N_ARRAYS] = {"scale", "bias", "before", "slope", "after",
-                                                  "threshold", "flip", "integer_threshold", "shortcut_gain",
-                                                  "shortcut_offset"};
+                                                  "threshold", "flip", "integer_threshold", "magnitude",
+                                                  "shortcut_gain", "shortcut_offset"};
 
 static void turn(float *threshold, uint32_t *sign, const uint8_t *flip, int64_t n) {
   for (int64_t i = 0; i < n; i++) {
@@ -110,8 +110,8 @@ static int complete(const void *const *arrays, const epilogue *e) {
 static int read_epilogue(buffers *b, PyObject *tuple, epilogue *e, void **memory) {
   PyObject *objects[N_ARRAYS];
   const void *arrays[N_ARRAYS];
-  if (!PyArg_ParseTuple(tuple, "OOOOOOOOOO", &objects[0], &objects[1], &objects[2], &objects[3], &objects[4],
-                        &objects[5], &objects[6], &objects[7], &objects[8], &objects[9]))
+  if (!PyArg_ParseTuple(tuple, "OOOOOOOOOOO", &objects[0], &objects[1], &objects[2], &objects[3], &objects[4],
+                        &objects[5], &objects[6], &objects[7], &objects[8], &objects[9], &objects[10]))
     return 0;
   for (int i = 0; i < N_ARRAYS; i++) {
     int64_t n = i == GAIN || i == OFFSET ? e->source_channels : e->out;
@@ -120,15 +120,17 @@ static int read_epilogue(buffers *b, PyObject *tuple, epilogue *e, void **memory
   }
   if (!complete(arrays, e)) return 0;
   int64_t padded = e->out + BLOCK;
-  float *copies = calloc((size_t)(padded * 8), sizeof *copies);
+  float *copies = calloc((size_t)(padded * 9), sizeof *copies);
   *memory = copies;
   if (!copies) return PyErr_NoMemory() != NULL;
-  for (int i = 0; i <= WHOLE; i++)
+  for (int i = 0; i <= MAGNITUDE; i++)
     if (arrays[i] && i != FLIP) memcpy(copies + i * padded, arrays[i], (size_t)e->out * sizeof *copies);
   uint32_t *sign = (uint32_t *)(copies + FLIP * padded);
   if (arrays[THRESHOLD]) turn(copies + THRESHOLD * padded, sign, arrays[FLIP], e->out);
   if (arrays[WHOLE]) turn_whole((int32_t *)(copies + WHOLE * padded), sign, arrays[FLIP], e->out);
-  e->scale = copies + SCALE * padded, e->bias = copies + BIAS * padded, e->sign = sign;
+  if (!arrays[MAGNITUDE])
+    for (int64_t i = 0; i < e->out; i++) copies[MAGNITUDE * padded + i] = 1;
+  e->magnitude = copies + MAGNITUDE * padded, e->scale = copies + SCALE * padded, e->bias = copies + BIAS * padded, e->sign = sign;
   if (arrays[SLOPE]) {
     e->before = copies + BEFORE * padded, e->slope = copies + SLOPE * padded, e->after = copies + AFTER * padded;
   }
@@ -236,10 +238,10 @@ static PyObject *py_convolve(PyObject *self, PyObject *args) {
   if (!b) return PyErr_NoMemory();
   if (PyArg_ParseTuple(args, "iiiO!OOOO!OO!OO", &index, &threads, &c.kind, &PyTuple_Type, &sizes, &input, &tiles, &ones,
                        &PyTuple_Type, &arrays, &source, &PyTuple_Type, &source_sizes, &floats, &bits) &&
-      (c.k = chosen(index, threads)) && positive(c.kind + 1, 3, "Kind + 1") &&
+      (c.k = chosen(index, threads)) && positive(c.kind + 1, 4, "Kind + 1") &&
       read_shape(sizes, &c.s, c.kind == BITS_BITS ? MAX_BIT_KERNEL : MAX_KERNEL) && convolution_sizes(&c.s)) {
     c.threads = threads;
-    e.out = c.s.out, e.stride = c.s.stride;
+    e.out = c.s.out, e.stride = c.s.stride, e.add_gained = c.k->add_gained;
     if (take_weights(b, &c, input, tiles, ones) && take_shortcut(b, &e, &c.s, source, source_sizes) &&
         take_outputs(b, &e, floats, bits, times(times(c.s.n, c.s.rows), c.s.columns)) &&
         read_epilogue(b, arrays, &e, &memory)) {

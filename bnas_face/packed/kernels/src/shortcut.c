@@ -22,7 +22,7 @@ static void window(const epilogue *e, int64_t image, int64_t y, int64_t x, int64
       int64_t pixel = (image * e->source_height + y * side + v) * e->source_width + x * side + u;
       const float *from = e->source + pixel * e->source_channels + channel;
       if (e->gain) {
-        for (int i = 0; i < count; i++) sum[i] += from[i] * e->gain[channel + i] + e->offset[channel + i];
+        e->add_gained(sum, from, e->gain + channel, e->offset + channel, count);
       } else {
         for (int i = 0; i < count; i++) sum[i] += from[i];
       }

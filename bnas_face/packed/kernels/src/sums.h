@@ -5,6 +5,7 @@
 #include "vector.h"
 
 #define PLANES 8
+#define EXACT_PIXELS 4
 
 /* ones[channel] of 16 channels from the bit planes of their counters. */
 INLINE void unfold(const uint64_t *planes, int n_planes, int shift, int32_t *sums) {
@@ -92,6 +93,43 @@ static void dot_depthwise(const float *base, ptrdiff_t step, const int64_t *offs
       for (int64_t tap = 0; tap < taps; tap++)
         total = fused(load(base + offset[tap] + part * LANES), load(tile + tap * BLOCK + part * LANES), total);
       store(sums + part * LANES, total);
+    }
+}
+
+/* The same in double precision, rounded once: products are exact, so that the order of the sums does not matter. */
+INLINE void exact_pixels(const float *base, ptrdiff_t step, const int64_t *offset, int64_t taps, int64_t channels,
+                         const float *tile, int pixels, float *sums) {
+  vd total[EXACT_PIXELS][PARTS];
+  for (int p = 0; p < pixels; p++)
+    for (int part = 0; part < PARTS; part++) total[p][part] = widen(spread(0));
+  for (int64_t tap = 0; tap < taps; tap++) {
+    const float *from = base + offset[tap];
+    for (int64_t i = 0; i < channels; i++, tile += BLOCK)
+      for (int part = 0; part < PARTS; part++) {
+        vd w = widen(load(tile + part * LANES));
+        for (int p = 0; p < pixels; p++) total[p][part] += widen(spread(from[p * step + i])) * w;
+      }
+  }
+  for (int p = 0; p < pixels; p++)
+    for (int part = 0; part < PARTS; part++) store(sums + p * BLOCK + part * LANES, narrow(total[p][part]));
+}
+
+static void dot_exact(const float *base, ptrdiff_t step, const int64_t *offset, int64_t taps, int64_t channels,
+                      const float *tile, int64_t pixels, float *sums) {
+  for (; pixels >= EXACT_PIXELS; pixels -= EXACT_PIXELS, base += EXACT_PIXELS * step, sums += EXACT_PIXELS * BLOCK)
+    exact_pixels(base, step, offset, taps, channels, tile, EXACT_PIXELS, sums);
+  for (; pixels > 0; pixels--, base += step, sums += BLOCK)
+    exact_pixels(base, step, offset, taps, channels, tile, 1, sums);
+}
+
+static void depthwise_exact(const float *base, ptrdiff_t step, const int64_t *offset, int64_t taps, const float *tile,
+                            int64_t pixels, float *sums) {
+  for (; pixels > 0; pixels--, base += step, sums += BLOCK)
+    for (int part = 0; part < PARTS; part++) {
+      vd total = widen(spread(0));
+      for (int64_t tap = 0; tap < taps; tap++)
+        total += widen(load(base + offset[tap] + part * LANES)) * widen(load(tile + tap * BLOCK + part * LANES));
+      store(sums + part * LANES, narrow(total));
     }
 }
 

@@ -4,4 +4,5 @@
 
 #define TABLE(NAME)                                                                                              \
   static const kernels table = {                                                                                 \
-      NAME, pack, count, count_depthwise, dot, dot_depthwise, expand, finish_counts, finish_floats, linear, popcounts}
+      NAME, pack, count, count_depthwise, dot, dot_depthwise, expand, finish_counts, finish_floats, linear, popcounts,   \
+      dot_exact, depthwise_exact, add_gained}

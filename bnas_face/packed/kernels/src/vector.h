@@ -35,13 +35,20 @@ INLINE vi load_whole(const void *from) {
 
 INLINE void store(float *to, vf v) { memcpy(to, &v, sizeof v); }
 
+typedef double vd __attribute__((vector_size(LANES * 8)));
+
+INLINE vd widen(vf v) { return __builtin_convertvector(v, vd); }
+
+INLINE vf narrow(vd v) { return __builtin_convertvector(v, vf); }
+
 INLINE vf to_float(vi v) { return __builtin_convertvector(v, vf); }
 
-/* NaN stays NaN in max_zero(v) + slope * min_zero(v). */
+/* once(a, b, c) = a · b + c rounded once; fused may round twice. NaN stays NaN in max_zero(v) + slope * min_zero(v). */
 #if defined(ISA_AVX512)
 #include <immintrin.h>
 INLINE vf spread(float v) { return _mm512_set1_ps(v); }
 INLINE vf fused(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+INLINE vf once(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 INLINE vf max_zero(vf v) { return _mm512_max_ps(_mm512_setzero_ps(), v); }
 INLINE vf min_zero(vf v) { return _mm512_min_ps(_mm512_setzero_ps(), v); }
 INLINE uint32_t less(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
@@ -50,6 +57,7 @@ INLINE uint32_t less_whole(vi a, vi b) { return _mm512_cmplt_epi32_mask((__m512i
 #include <immintrin.h>
 INLINE vf spread(float v) { return _mm256_set1_ps(v); }
 INLINE vf fused(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+INLINE vf once(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
 INLINE vf max_zero(vf v) { return _mm256_max_ps(_mm256_setzero_ps(), v); }
 INLINE vf min_zero(vf v) { return _mm256_min_ps(_mm256_setzero_ps(), v); }
 INLINE uint32_t less(vf a, vf b) { return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
@@ -59,8 +67,10 @@ INLINE vf spread(float v) { return (vf){v, v, v, v}; }
 #if defined(ISA_NEON)
 #include <arm_neon.h>
 INLINE vf fused(vf a, vf b, vf c) { return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+INLINE vf once(vf a, vf b, vf c) { return fused(a, b, c); }
 #else
 INLINE vf fused(vf a, vf b, vf c) { return a * b + c; }
+INLINE vf once(vf a, vf b, vf c) { return narrow(widen(a) * widen(b) + widen(c)); } /* as the numpy definition */
 #endif
 INLINE vf max_zero(vf v) { return (vf)((vi)v & ~(v < 0)); }
 INLINE vf min_zero(vf v) { return (vf)((vi)v & (v < 0)); }
