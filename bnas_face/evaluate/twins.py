@@ -13,11 +13,16 @@ from bnas_face.config import ModelConfig, TrainConfig
 from bnas_face.errors import ConfigError
 from bnas_face.files import read_json
 
-OPTIMISER_SETTINGS = ("optimizer", "lr", "momentum", "weight_decay", "warmup_epochs")
-NOT_THE_NETWORK = (
-    *("schema", "gradient_clip", "name", "devices", "threads", "checkpoint_minutes", "development_epochs"),
-    *OPTIMISER_SETTINGS,
+OPTIMISER_SETTINGS = (
+    *("optimizer", "lr", "momentum", "weight_decay", "warmup_epochs", "gradient_clip", "on_nan"),
+    *("latent_weight_decay", "latent_lr_factor", "head_lr_factor"),
+    *("schedule", "poly_power", "step_at", "step_factor", "two_stage", "init"),
 )
+MACHINE_SETTINGS = (
+    *("devices", "threads", "checkpoint_minutes", "development_epochs", "tensorboard", "wait_minutes"),
+    *("loading", "workers", "on_corrupt"),
+)
+NOT_THE_NETWORK = ("schema", "name", "kept_weights", *OPTIMISER_SETTINGS, *MACHINE_SETTINGS)
 BITS = ("binarizer", "activation_bits", "weight_scale", "input_scale")
 FULL_PRECISION = "none"
 _MODEL_DEFAULTS = asdict(ModelConfig())
@@ -28,9 +33,9 @@ def find(models: Sequence[Mapping[str, Any]], explicit: Sequence[str] = ()) -> t
     """Twins among the models at hand.
 
     Two runs are twins when their ``config.json`` agree in everything but name, the bits and how they are scaled,
-    optimiser settings (what a binarized network needs to train well differs) and the machine, and one of them has
-    binarizer ``"none"``. Data, people left out, head, epochs, batch size, seed, width, size, shortcuts must agree, and
-    the cells of genotypes, whatever search they come from.
+    optimiser settings (what a binarized network needs to train well differs: its stages and the weights it starts from
+    are among them) and the machine, and one of them has binarizer ``"none"``. Data, people left out, head, epochs,
+    batch size, seed, width, size, shortcuts must agree, and the cells of genotypes, whatever search they come from.
 
     Parameters
     ----------
@@ -118,6 +123,10 @@ def _binarizer(settings: Mapping[str, Any]) -> str:
 def _network(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that twins share; one that an older run does not have yet is at its default."""
     kept = {key: value for key, value in (_DEFAULTS | dict(settings)).items() if key not in NOT_THE_NETWORK}
+    if kept["label_weight"] is None:  # as older versions wrote it
+        kept["label_weight"] = 0.0 if kept["teacher"] else 1.0
+    if isinstance(data := kept.get("training_data"), Mapping):
+        kept["training_data"] = {key: value for key, value in data.items() if key != "init"}
     model = {key: value for key, value in (_MODEL_DEFAULTS | settings["model"]).items() if key not in BITS}
     if isinstance(model["genotype"], Mapping):
         model["genotype"] = {key: value for key, value in model["genotype"].items() if key != "origin"}

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from bnas_face.config import ModelConfig, TrainConfig
 from bnas_face.errors import ConfigError
 from bnas_face.evaluate import twins
+from bnas_face.models import saved
+from bnas_face.train import recipe
 
 
 def run(name: str, binarizer: str = "none", **changes: Any) -> dict[str, str]:
@@ -37,7 +40,23 @@ def test_runs_that_differ_in_bits_and_learning_rate_alone_are_twins() -> None:
     assert twins.find(models) == ({"w1a32": "full", "w1a1": "full"}, [])
 
 
-@pytest.mark.parametrize("change", [{"dataset": "lfw"}, {"epochs": 4}, {"seed": 1}, {"width": 0.5}, {"backbone": "x"}])
+def test_a_twin_of_an_earlier_version_and_one_that_a_network_started_from_are_twins() -> None:
+    config = TrainConfig(
+        name="new",
+        model=ModelConfig(binarizer="xnor", activation_bits=1, width=1.0),
+        lr=0.1,
+        epochs=3,
+        init="runs/full",
+        two_stage=0.5,
+    )
+    old, new = run("full", training_data={"n_images": 3}), Path("runs/new")
+    saved.save_config(new, recipe.resolve(config), {"n_images": 3, "init": {"source": "runs/full"}})
+    assert twins.find([old, {"id": "new", "source": str(new)}])[0] == {"new": "full"}
+
+
+@pytest.mark.parametrize(
+    "change", [{"dataset": "lfw"}, {"epochs": 4}, {"seed": 1}, {"ema": 0.9}, {"width": 0.5}, {"backbone": "x"}]
+)
 def test_runs_that_differ_in_anything_else_are_not_twins(change: dict[str, Any]) -> None:
     assert twins.find([run("full"), run("binary", "xnor", **change)]) == ({}, [])
 
