@@ -49,6 +49,8 @@ class Run:
     rows : tuple of Row
     weights_bytes : int or None
         Size of the finished run's weights; None for an unfinished run.
+    n_left_out : int
+        Images that could not be read, the lines of ``left_out.txt``.
     """
 
     folder: Path
@@ -56,6 +58,7 @@ class Run:
     environment: Mapping[str, Any]
     rows: tuple[Row, ...]
     weights_bytes: int | None
+    n_left_out: int = 0
 
     @property
     def name(self) -> str:
@@ -107,7 +110,12 @@ def read(folder: Path) -> Run:
         environment=environment if isinstance(environment, dict) else {},
         rows=_rows(folder / "log.csv"),
         weights_bytes=weights.stat().st_size if weights.is_file() else None,
+        n_left_out=_lines(folder / "left_out.txt"),
     )
+
+
+def _lines(path: Path) -> int:
+    return len(path.read_bytes().splitlines()) if path.is_file() else 0
 
 
 def _rows(path: Path) -> tuple[Row, ...]:
@@ -204,6 +212,8 @@ def of_progress(run: Run) -> list[tuple[str, str]]:
         facts.append(("speed", f"{median(speeds):.0f} images/s (median of {len(speeds)} rows)"))
     facts += _memory(run)
     facts.append(("interruptions", _interruptions(run)))
+    if run.n_left_out:
+        facts.append(("images left out", f"{numbers.count(run.n_left_out)} could not be read: left_out.txt"))
     if last.skipped:
         facts.append(("steps passed over", f"{numbers.count(last.skipped)}: loss or gradient were not finite"))
     return facts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ class Events:
             self._writer.close()
 
     def _scalar(self, name: str, value: float, step: int) -> None:
+        if not math.isfinite(value):  # of a step that is passed over
+            return
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 

@@ -62,6 +62,7 @@ def write(folder: Path, *, log: str = "\n".join((HEADER, *ROWS)), finished: bool
 
 def test_the_text_says_what_is_trained_how_far_it_is_and_how_it_goes(tmp_path: Path) -> None:
     folder = write(tmp_path / "mine")
+    (folder / "left_out.txt").write_text("Image 'a' cannot be decoded.\nImage 'b' cannot be decoded.\n")
     assert run.text(run.read(folder)).splitlines()[1:] == [
         "  state                 finished, 4.21 MB of weights (moving average)",
         "  network               iresnet18, W1A1 by xnor, 64 px, 256 outputs",
@@ -74,6 +75,7 @@ def test_the_text_says_what_is_trained_how_far_it_is_and_how_it_goes(tmp_path: P
         "  speed                 80 images/s (median of 4 rows)",
         "  memory                900 MB at first, 910 MB at most",
         "  interruptions         3: resumed after step 100, 300, 300 of the log",
+        "  images left out       2 could not be read: left_out.txt",
         "  steps passed over     3: loss or gradient were not finite",
     ]
 
