@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -15,28 +16,57 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("wheel")
+def source_distribution(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("sdist")
     source = tmp_path_factory.mktemp("source")  # a copy: building must not leave build/ in the checkout
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, tracked.split("\0")):
         if name.startswith(("bnas_face/", "protocols/")) or "/" not in name:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(out),
-        ".",
-    ]
-    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    code = f"from setuptools import build_meta; build_meta.build_sdist({str(out)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True)
+    return next(out.glob("bnas_face-*.tar.gz"))
+
+
+def build_wheel(source_distribution: Path, out: Path, **env: str) -> Path:
+    """The wheel that ``pip install`` of the source distribution would install."""
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(out)]
+    subprocess.run([*command, str(source_distribution)], check=True, capture_output=True, env={**os.environ, **env})
     return next(out.glob("bnas_face-*.whl"))
+
+
+@pytest.fixture(scope="module")
+def wheel(source_distribution: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(source_distribution, tmp_path_factory.mktemp("wheel"))
+
+
+def implementation_of(wheel: Path, home: Path) -> tuple[str, str]:
+    """Which kernels run from an unpacked wheel, and what is said meanwhile."""
+    zipfile.ZipFile(wheel).extractall(home)
+    deps = next(path for path in sys.path if path.endswith("site-packages"))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(home), deps])}
+    env.pop("BNASFACE_KERNELS", None)
+    code = "from bnas_face.packed import kernels; print(kernels.__file__, kernels.implementation())"
+    found = subprocess.run([sys.executable, "-c", code], cwd=home, env=env, capture_output=True, text=True, check=True)
+    path, name = found.stdout.split()
+    assert Path(path).is_relative_to(home)
+    return name, found.stderr
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler is installed")
+def test_a_source_distribution_brings_compiled_kernels(wheel: Path, tmp_path: Path) -> None:
+    name, said = implementation_of(wheel, tmp_path)
+    assert name in ("avx512-vpopcntdq", "avx2", "neon", "portable")
+    assert said == ""
+
+
+def test_a_source_distribution_installs_without_a_compiler(source_distribution: Path, tmp_path: Path) -> None:
+    bare = build_wheel(source_distribution, tmp_path / "wheel", CC="/bin/false", CXX="/bin/false")
+    assert not [name for name in zipfile.ZipFile(bare).namelist() if name.endswith(".so")]
+    name, said = implementation_of(bare, tmp_path / "home")
+    assert name == "numpy"
+    assert "RuntimeWarning: The kernels of the packed engine are not compiled" in said
 
 
 def test_the_wheel_holds_every_module_protocol_and_template(wheel: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,8 @@ from bnas_face.packed.kernels.fallback import Bits, Floats, Result, n_words
 
 _BITS_BITS, _FLOATS_BITS, _FLOATS_FLOATS, _FLOATS_EXACT = range(4)
 _AVERAGE, _MAX = range(2)
+_LINE_BYTES = 64
+_SMALL_BYTES = 16 * 1024
 
 
 def implementations() -> dict[str, int]:
@@ -42,7 +45,7 @@ class Compiled:
         """As `fallback.pack_signs`."""
         values = _map(values, np.float32)
         n, height, width, c = values.shape
-        bits = np.empty((n, height, width, n_words(c)), np.uint64)
+        bits = _empty((n, height, width, n_words(c)), np.uint64, 8)
         _kernels.pack(self._index, threads, n * height * width, c, values, threshold, flip, bits)
         return bits
 
@@ -199,9 +202,19 @@ def _map(values: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
 def _outputs(size: tuple[int, int, int], out: int, epilogue: Epilogue) -> Result:
     """Arrays for what the epilogue lets through."""
     whole = epilogue.integer_threshold is not None
-    floats = np.empty((*size, out), np.float32) if epilogue.keep_floats and not whole else None
-    bits = np.empty((*size, n_words(out)), np.uint64) if epilogue.threshold is not None or whole else None
+    floats = _empty((*size, out), np.float32, 4) if epilogue.keep_floats and not whole else None
+    bits = _empty((*size, n_words(out)), np.uint64, 8) if epilogue.threshold is not None or whole else None
     return floats, bits
+
+
+def _empty(shape: tuple[int, ...], dtype: type[np.generic], item_bytes: int) -> NDArray[Any]:
+    """An array that begins at a cache line where it is large: blocks of 16 channels are then whole lines."""
+    n = math.prod(shape)
+    if n * item_bytes < _SMALL_BYTES:
+        return np.empty(shape, dtype)
+    space = np.empty(n + _LINE_BYTES // item_bytes, dtype)
+    start = -_kernels.address(space) % _LINE_BYTES // item_bytes
+    return space[start : start + n].reshape(shape)
 
 
 def _arrays(epilogue: Epilogue) -> tuple[NDArray[Any] | None, ...]:

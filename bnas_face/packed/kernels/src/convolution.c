@@ -9,7 +9,9 @@
 
 #include "kernels.h"
 
-#define FIT_BYTES (128 * 1024) /* of padded rows of one task: with the weights of a block they stay in the L2 cache */
+#define FIT_BYTES (128 * 1024) /* of padded rows of a task: with the weights of a block they stay in the L2 cache */
+#define LEAST_ROWS 4 /* of a band: its first and last rows are copied twice */
+#define TASKS_OF_THREAD 3 /* so that threads end together */
 #define LIGHT_BYTES (16 * 1024) /* weights that stay in the L1 cache while all blocks of a row are computed */
 
 typedef struct {
@@ -118,24 +120,20 @@ static void measure(plan *p) {
   p->pitch = (s->width + 2 * s->padding) * p->pixel_elements;
 }
 
-/* Tasks: whole images where there are enough, else bands of rows, else parts of the blocks. */
+/* Tasks: bands of rows that fit the cache, more of them where threads would wait, else parts of the blocks. */
 static void divide(plan *p) {
   const shape *s = &p->c->s;
-  int64_t reach = s->dilation * (s->kernel - 1) + 1, row_bytes = p->pitch * p->element;
+  int64_t reach = s->dilation * (s->kernel - 1) + 1, row_bytes = p->pitch * p->element, threads = p->c->threads;
   int64_t fit = (FIT_BYTES / row_bytes - reach) / s->stride + 1;
-  p->band_rows = fit < 4 ? 4 : fit;
+  p->band_rows = fit < LEAST_ROWS ? LEAST_ROWS : fit;
   if (!p->copied || p->band_rows > s->rows) p->band_rows = s->rows;
-  p->parts = 1;
-  int threads = p->c->threads;
-  if (threads > 1 && s->n < 2 * threads) {
-    int64_t rows = ceil_div(s->rows, threads);
-    if (s->rows < 8 * threads && p->blocks >= 4 * threads && (!p->e->bits || (s->groups == 1 && s->out % WORD == 0))) {
-      p->parts = threads;
-    } else if (rows < p->band_rows) {
-      p->band_rows = rows;
-    }
-  }
+  while (threads > 1 && s->n * ceil_div(s->rows, p->band_rows) < TASKS_OF_THREAD * threads &&
+         p->band_rows >= 2 * LEAST_ROWS)
+    p->band_rows = ceil_div(p->band_rows, 2);
   p->bands = ceil_div(s->rows, p->band_rows);
+  p->parts = 1;
+  int whole_words = !p->e->bits || (s->groups == 1 && s->out % WORD == 0);
+  if (threads > 1 && s->n * p->bands < 2 * threads && p->blocks >= 4 * threads && whole_words) p->parts = threads;
 }
 
 static int make_space(plan *p) {
@@ -201,17 +199,14 @@ static void copy_rows(const plan *p, int64_t image, int64_t first, int64_t last,
   }
 }
 
+/* Sums of a row of one block, but for those of `count_row`. */
 static void sum_row(const plan *p, int64_t block, const unsigned char *base, const space *room) {
   const convolution *c = p->c;
   ptrdiff_t step = (ptrdiff_t)(c->s.stride * p->pixel_elements);
   int64_t at = block * p->block_elements, columns = c->s.columns;
   if (c->kind == BITS_BITS) {
-    const uint64_t *tile = (const uint64_t *)c->tiles + at;
-    if (p->depthwise) {
-      c->k->count_depthwise((const uint64_t *)base, step, p->offset, p->taps, tile, columns, room->sums);
-    } else {
-      c->k->count((const uint64_t *)base, step, p->offset, p->offsets_n, tile, columns, room->sums);
-    }
+    c->k->count_depthwise((const uint64_t *)base, step, p->offset, p->taps, (const uint64_t *)c->tiles + at, columns,
+                          room->sums);
     return;
   }
   const float *tile = c->kind == FLOATS_BITS ? room->tile : (const float *)c->tiles + at;
@@ -225,18 +220,25 @@ static void sum_row(const plan *p, int64_t block, const unsigned char *base, con
   }
 }
 
-static void finish_row(const plan *p, int64_t channel, int64_t end, int64_t image, int64_t y, const space *room) {
+/* Channels `channel` … `end` − 1 of an output row: one block, or the four of a depthwise word. */
+static void finish_row(const plan *p, int64_t block, int64_t channel, int64_t end, int64_t image, int64_t y,
+                       const unsigned char *base, const space *room) {
   const shape *s = &p->c->s;
+  int bits = p->c->kind == BITS_BITS;
   row r = {.sums = room->sums, .sum_step = BLOCK, .padded_out = p->padded_out, .pixels = s->columns};
   r.first_pixel = (image * s->rows + y) * s->columns;
+  r.column_class = p->column_class;
+  if (bits) r.border = p->border + p->row_class[y] * p->n_columns_classes * p->padded_out;
   for (; channel < end; channel += BLOCK) {
     r.channel = channel;
     r.count = end - channel < BLOCK ? (int)(end - channel) : BLOCK;
     r.addend = NULL;
     if (p->e->source) shortcut_row(p->e, &r, image, y, s->columns, s->rows, room->addend);
-    if (p->c->kind == BITS_BITS) {
-      r.border = p->border + p->row_class[y] * p->n_columns_classes * p->padded_out;
-      r.column_class = p->column_class;
+    if (bits && !p->depthwise) {
+      const uint64_t *tile = (const uint64_t *)p->c->tiles + block * p->block_elements;
+      p->c->k->count_row((const uint64_t *)base, (ptrdiff_t)(s->stride * p->pixel_elements), p->offset, p->offsets_n,
+                         tile, p->e, &r);
+    } else if (bits) {
       p->c->k->finish_counts(p->e, &r);
       r.sums = (const int32_t *)r.sums + s->columns * BLOCK;
     } else {
@@ -256,8 +258,9 @@ static void block_row(const plan *p, int64_t block, const unsigned char *base, i
   int64_t first = group * p->group_elements;
   if (p->depthwise) first = p->c->kind == BITS_BITS ? within : channel;
   if (end > (group + 1) * outside) end = (group + 1) * outside;
-  sum_row(p, block, base + first * p->element, room);
-  finish_row(p, channel, end, image, y, room);
+  base += first * p->element;
+  if (p->c->kind != BITS_BITS || p->depthwise) sum_row(p, block, base, room);
+  finish_row(p, block, channel, end, image, y, base, room);
 }
 
 /* Parts end between words of the output's bits: no word is written by two threads. */
@@ -294,6 +297,7 @@ static void run_task(void *context, int64_t task, int worker) {
 
 int convolve(const convolution *c, const epilogue *e) {
   plan p = {.c = c, .e = e};
+  if (!c->s.n) return OK;
   measure(&p);
   divide(&p);
   int result = make_offsets(&p);

@@ -21,7 +21,8 @@ const kernels *implementation(int index) {
 
 void in_parallel(int threads, int64_t n_tasks, void (*body)(void *, int64_t, int), void *context) {
 #ifdef _OPENMP
-  if (threads > 1 && n_tasks > 1) {
+  if (threads > n_tasks) threads = (int)n_tasks;
+  if (threads > 1) {
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (int64_t task = 0; task < n_tasks; task++) body(context, task, omp_get_thread_num());
     return;

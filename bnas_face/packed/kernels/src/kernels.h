@@ -58,8 +58,8 @@ typedef struct {
   const char *name;
   void (*pack)(const float *values, int64_t pixels, int64_t channels, const float *threshold, const uint32_t *sign,
                uint64_t *bits);
-  void (*count)(const uint64_t *base, ptrdiff_t step, const int64_t *offset, int64_t n_offsets, const uint64_t *tile,
-                int64_t pixels, int32_t *sums);
+  void (*count_row)(const uint64_t *base, ptrdiff_t step, const int64_t *offset, int64_t n_offsets,
+                    const uint64_t *tile, const epilogue *e, const row *r); /* counts and finishes */
   void (*count_depthwise)(const uint64_t *base, ptrdiff_t step, const int64_t *offset, int64_t taps,
                           const uint64_t *tile, int64_t pixels, int32_t *sums);
   void (*dot)(const float *base, ptrdiff_t step, const int64_t *offset, int64_t taps, int64_t channels,

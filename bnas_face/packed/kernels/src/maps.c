@@ -126,6 +126,7 @@ int combine(const kernels *k, int threads, const float *const *maps, int n_maps,
 int pool(const kernels *k, int threads, int kind, const shape *s, const float *values, const epilogue *e) {
   map_job job = {.k = k, .e = e, .maps = &values, .n_maps = 1, .s = s, .kind = kind};
   job.pixels = s->n * s->rows * s->columns;
+  if (!job.pixels) return OK;
   return run_map(&job, threads, s->columns, s->n * s->rows, pool_task);
 }
 
@@ -148,7 +149,7 @@ static void linear_task(void *context, int64_t task, int worker) {
 int linear_map(const kernels *k, int threads, const float *values, int64_t n, int64_t inputs, const void *weight,
                int half, int64_t out, const float *scale, const float *bias, float *result) {
   linear_job job = {k, values, scale, bias, weight, result, n, inputs, out, 16, half};
-  if (n * inputs * out < 1 << 15) threads = 1;
+  if ((double)n * (double)inputs * (double)out < 1 << 15) threads = 1;
   in_parallel(threads, ceil_div(out, job.together), linear_task, &job);
   return OK;
 }

@@ -1,0 +1,136 @@
+"""A 1-bit 3×3 convolution, floats in and floats out, against torch's fp32 one of the same size, in one run.
+
+Run: ``python benchmarks/packed_conv.py [--threads 1,2] [--batch 1,32] [--repeats 15] [--seconds 0.4]``. The layers are
+those of the face networks at 112 pixels. Packed: signs, popcounts, scale and bias (`pack_signs`,
+`binary_convolution`). torch: `conv2d` in channels-last order with a bias. Each figure is the median of `repeats` turns;
+torch, the packed layer and its popcounts alone take turns, so that a slow moment of the machine hits all of them.
+
+`geomean_speedup` is over all layers, batches and threads. `best_gops` counts 2 operations a multiply-accumulate, of
+`binary_convolution` alone with one thread; `limit_share` is its share of what one thread reaches with popcounts and
+nothing else. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch's threads and ours must not spin against each other
+
+import numpy as np
+import torch
+
+from bnas_face import machine
+from bnas_face.packed import kernels
+from bnas_face.packed.kernels import fallback
+
+LAYERS = ((56, 64), (28, 128), (14, 256), (7, 512))
+"""Side of the map, channels in and out."""
+POPCOUNT_ROUNDS = 2_000_000
+
+
+def timed(work: Callable[[], Any], at_least_s: float) -> float:
+    """Seconds of one call, averaged over as many as take `at_least_s`."""
+    start, calls = time.perf_counter(), 0
+    while True:
+        work()
+        calls += 1
+        taken = time.perf_counter() - start
+        if taken >= at_least_s:
+            return taken / calls
+
+
+def layer(side: int, channels: int, batch: int, threads: int, repeats: int, seconds: float) -> dict[str, Any]:
+    """One row: milliseconds of torch, of the packed layer, and of its popcounts alone."""
+    rng = np.random.default_rng(channels)
+    values = rng.standard_normal((batch, side, side, channels), np.float32)
+    latent = rng.standard_normal((channels, 3, 3, channels), np.float32)
+    zeros, ones = np.zeros(channels, np.float32), np.ones(channels, np.float32)
+    flip = np.zeros(channels, np.uint8)
+    weight = kernels.prepare_binary(fallback.pack(latent < 0), in_channels=channels, groups=1)
+    epilogue = kernels.Epilogue(scale=ones, bias=zeros)
+    image = torch.from_numpy(values).permute(0, 3, 1, 2)  # channels last
+    filters = torch.from_numpy(latent).permute(0, 3, 1, 2)
+    bits = kernels.pack_signs(values, zeros, flip)
+
+    def convolve(signs: Any) -> Any:
+        return kernels.binary_convolution(signs, weight, in_channels=channels, epilogue=epilogue, threads=threads)[0]
+
+    def packed() -> Any:
+        return convolve(kernels.pack_signs(values, zeros, flip, threads=threads))
+
+    def floats() -> Any:
+        return torch.conv2d(image, filters, torch.from_numpy(zeros), padding=1)
+
+    signs = torch.conv2d(image.sign(), filters.sign(), padding=1)
+    if not np.array_equal(packed(), signs.permute(0, 2, 3, 1).numpy()):
+        raise SystemExit(f"The packed layer {side}² × {channels} differs from torch's.")
+    works = {"torch": floats, "packed": packed, "popcounts": lambda: convolve(bits)}
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(repeats + 1):
+        for name, work in works.items():
+            once = timed(work, seconds / repeats)
+            if turn:
+                taken[name].append(once)
+    ms = {f"{name}_ms": 1e3 * statistics.median(times) for name, times in taken.items()}
+    operations = 2 * batch * side**2 * channels**2 * 9
+    return {
+        "side": side,
+        "channels": channels,
+        "batch": batch,
+        "threads": threads,
+        **{name: round(value, 4) for name, value in ms.items()},
+        "speedup": round(ms["torch_ms"] / ms["packed_ms"], 2),
+        "gops": round(operations / ms["popcounts_ms"] / 1e6),
+    }
+
+
+def limit_gops(turns: int = 7) -> float:
+    """Operations (2 a bit) of one thread by popcounts and nothing else, in billions a second; the best turn."""
+    from bnas_face.packed.kernels import _kernels
+
+    index = _kernels.implementations()[kernels.implementation()]
+    rates = []
+    for _ in range(turns):
+        start = time.perf_counter()
+        counted = _kernels.popcounts(index, POPCOUNT_ROUNDS)
+        rates.append(2e-9 * counted / (time.perf_counter() - start))
+    return max(rates)
+
+
+def main() -> None:
+    """All layers, batches and numbers of threads."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--batch", default="1,32")
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=0.4, help="of each figure, all turns together")
+    chosen = parser.parse_args()
+    torch.set_grad_enabled(False)
+    print(f"{machine.cpu_name()}, torch {torch.__version__}, kernels {kernels.implementation()}, {vars(chosen)}")
+    rows = []
+    for threads in (int(each) for each in chosen.threads.split(",")):
+        torch.set_num_threads(threads)
+        for batch in (int(each) for each in chosen.batch.split(",")):
+            for side, channels in LAYERS:
+                rows.append(layer(side, channels, batch, threads, chosen.repeats, chosen.seconds))
+                print(json.dumps(rows[-1]))
+    best = max(row["gops"] for row in rows if row["threads"] == min(each["threads"] for each in rows))
+    found = {
+        "geomean_speedup": round(statistics.geometric_mean(row["speedup"] for row in rows), 2),
+        "best_gops": best,
+        "limit_share": round(best / limit_gops(), 3),
+        "kernels": kernels.implementation(),
+        "cpu": machine.cpu_name(),
+        "rows": rows,
+    }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
