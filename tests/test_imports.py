@@ -85,6 +85,10 @@ RULES = {
         ("torch", "torchvision", "onnxruntime", "resvg_py"),
         ("search", "train", "evaluate", "packed", "models", "cli"),
     ),
+    "bnas_face.report.run_page": (
+        ("torch", "torchvision", "onnxruntime"),
+        ("search", "train", "evaluate", "packed", "models", "cli"),
+    ),
     "bnas_face.report.html": (
         ("torch", "torchvision", "onnxruntime"),
         ("search", "train", "evaluate", "packed", "models", "cli"),
