@@ -241,7 +241,7 @@ def _config(name: str, values: dict[str, Any]) -> TrainConfig:
 
 def _show_decoding(done: int, total: int) -> None:
     if done == total:
-        click.echo(f"{total} training images are in memory.")
+        click.echo(f"{total} training images are decoded.")
 
 
 def _summary(run_dir: Path, seconds: float, accuracy: float | None, held_out: str) -> str:

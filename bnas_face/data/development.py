@@ -37,6 +37,19 @@ class DevelopmentPairs:
     def __len__(self) -> int:
         return len(self.reference)
 
+    def images(self) -> NDArray[np.int64]:
+        """Indices of the images that occur, ascending."""
+        return np.unique(np.concatenate([self.reference, self.probe]))
+
+    def among(self, kept: NDArray[np.int64]) -> DevelopmentPairs:
+        """The pairs of images `kept` (ascending), which from now on are numbered 0, 1, ….
+
+        Pairs with any other image are left out.
+        """
+        whole = np.isin(self.reference, kept) & np.isin(self.probe, kept)
+        reference, probe = (np.searchsorted(kept, side[whole]) for side in (self.reference, self.probe))
+        return DevelopmentPairs(reference, probe, self.is_genuine[whole])
+
 
 def split(images: FaceImages, share: float, *, seed: int) -> tuple[FaceImages, FaceImages]:
     """Hold out identities.

@@ -76,16 +76,15 @@ def prepare(
     elif config.development_share > 0:
         training, held = development.split(images, config.development_share, seed=config.seed)
         pairs = development.draw_pairs(held.labels, config.development_pairs, seed=config.seed)
+    looked_at, pairs, pixels = _development(held, pairs, config)
     if config.views > 1:
         training = views(training, config.views, LEVELS[config.augment], seed=VIEWS_SEED)
     skip_corrupt = config.on_corrupt == "skip"
     targets = None if teacher is None else teacher.embed(tolerant(training) if skip_corrupt else training)
-    size_px = config.model.size_px
-    empty = np.empty((0, size_px, size_px, 3), np.uint8)
     return TrainingData(
         images=decoding.open_source(
             training,
-            size_px,
+            config.model.size_px,
             how=config.loading,
             workers=config.workers or 0,
             skip_corrupt=skip_corrupt,
@@ -94,12 +93,32 @@ def prepare(
         ),
         labels=training.labels,
         n_identities=training.n_identities,
-        development_pixels=empty if held is None else decoding.decode_all(held, size_px),
+        development_pixels=pixels,
         development_pairs=pairs,
-        development_labels=held.labels if held is not None and is_objects else None,
+        development_labels=looked_at.labels if looked_at is not None and is_objects else None,
         provenance=_provenance(config, training, held) | ({} if teacher is None else {"teacher": dict(teacher.info)}),
         targets=targets,
     )
+
+
+def _development(
+    held: FaceImages | None, pairs: development.DevelopmentPairs | None, config: TrainConfig
+) -> tuple[FaceImages | None, development.DevelopmentPairs | None, NDArray[np.uint8]]:
+    """The held-out images that are looked at, their pairs and their pixels: not those that no pair has.
+
+    With ``--on-corrupt skip`` images that cannot be read are left out, and their pairs.
+    """
+    size_px = config.model.size_px
+    if held is None:
+        return None, None, np.empty((0, size_px, size_px, 3), np.uint8)
+    if pairs is not None:
+        used = pairs.images()
+        held, pairs = held.select_images(used), pairs.among(used)
+    found = decoding.decode(held, size_px, skip_corrupt=config.on_corrupt == "skip")
+    if not found.reasons:
+        return held, pairs, found.pixels
+    good = np.setdiff1d(np.arange(len(held)), list(found.reasons))
+    return held.select_images(good), None if pairs is None else pairs.among(good), found.pixels[good]
 
 
 def _provenance(config: TrainConfig, training: FaceImages, held: FaceImages | None) -> dict[str, Any]:

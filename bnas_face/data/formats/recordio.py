@@ -202,6 +202,11 @@ class Offsets(Mapping[int, int]):
         self._order = None if is_sorted else np.argsort(keys, kind="stable")
         self._sorted = keys if self._order is None else keys[self._order]
 
+    @property
+    def has_doubles(self) -> bool:
+        """Whether a key comes twice."""
+        return bool(np.any(self._sorted[1:] == self._sorted[:-1]))
+
     def __getitem__(self, key: int) -> int:
         at = int(np.searchsorted(self._sorted, key))
         if at == len(self._sorted) or self._sorted[at] != key:
@@ -233,7 +238,7 @@ def read_index(path: Path) -> Offsets:
     except OSError as error:
         raise FormatError(f"'{path}' cannot be read: {error.strerror}; a .rec needs its .idx beside it.") from None
     offsets = _plain_index(content)
-    if offsets is None or len(np.unique(offsets.keys_in_order)) < len(offsets):
+    if offsets is None or offsets.has_doubles:
         offsets = _any_index(path, content)
     return offsets
 
