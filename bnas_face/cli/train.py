@@ -56,6 +56,7 @@ _OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("scale", float, "Scale of the head.  [default: the paper's]"),
     ("margin", float, "Margin of the head in its own unit, see docs/models.md.  [default: the paper's]"),
     ("sub_centers", int, "Of head arcface: centers of each person, of which the nearest counts."),
+    ("sample_rate", float, "Share of the people a step looks at: its own and others drawn at random (Partial FC)."),
     ("teacher", str, "Learn the embeddings of runs/NAME, onnx:FILE or facenet:vggface2; names are not used then."),
     ("teacher_weight", float, "Of the loss against the teacher's embeddings."),
     ("relation_weight", float, "Of the loss against the teacher's cosines within a batch."),
@@ -102,6 +103,7 @@ _OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ),
     ("workers", int, "Processes that load images.  [default: the cores but one; none in memory]"),
     ("on_corrupt", click.Choice(["stop", "skip"]), "What an image that cannot be read does: stop, or skip it."),
+    ("wait_minutes", float, "Give up when another process of the training does not answer for so long."),
     ("threads", int, "CPU threads; 0 is torch's choice."),
     ("seed", int, "Of initial weights, order, augmentation and held-out people."),
     ("development_share", float, "Share of people (of objects: of every class) held out; 0 for none."),
@@ -165,6 +167,7 @@ def _check_kind(path: Path, name: str, option: click.Parameter, value: object) -
 @click.option("--cache", is_flag=True, help="The same as --loading cache: decoded once into a file on disk.")
 @click.option("--auxiliary/--no-auxiliary", help="Auxiliary classifier at two thirds of a searched network (objects).")
 @click.option("--preset", help="Settings that go together: quick, casia_paper, or paper (objects). What you type wins.")
+@click.option("--shard-head/--no-shard-head", help="Every process keeps the head's weights of its part of the people.")
 @click.option("--input-scale/--no-input-scale", help="XNOR-Net's map of input magnitudes (1-bit activations only).")
 @click.option(
     "--exclude-names-of", multiple=True, metavar="DATASET", help="Leave out people whom DATASET has. Repeatable."

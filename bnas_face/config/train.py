@@ -38,6 +38,12 @@ class TrainConfig:
         a factor for ``sphereface``: docs/models.md has all.
     sub_centers : int
         Centers of each identity, of which the nearest counts; more than 1 for ``arcface`` alone.
+    sample_rate : float
+        Share of the identities that a step looks at, in (0, 1]: those of its images and others drawn at random
+        (Partial FC, `bnas_face.models.partial`).
+    shard_head : bool
+        Every process keeps the head's weights of its part of the identities only; with several processes `sample_rate`
+        below 1 does so, too.
     epochs : int
     batch_size : int
         Images per step over all devices together.
@@ -78,6 +84,8 @@ class TrainConfig:
         scaled gradients (GPU only).
     devices : str
         ``"auto"`` (every GPU, else the CPU), ``"cpu"``, ``"cpu:2"`` (processes), or a number of GPUs.
+    wait_minutes : float
+        The processes of one training wait so long for each other before they give up.
     seed : int
     development_share : float
         Share of identities held out for development accuracy, in [0, 0.5]; 0 switches it off.
@@ -132,6 +140,8 @@ class TrainConfig:
     scale: float | None = None
     margin: float | None = None
     sub_centers: int = 1
+    sample_rate: float = 1.0
+    shard_head: bool = False
     epochs: int = 15
     batch_size: int = 64
     optimizer: str = "auto"
@@ -153,6 +163,7 @@ class TrainConfig:
     on_nan: str = "stop"
     precision: str = "bf16"
     devices: str = "auto"
+    wait_minutes: float = 10.0
     seed: int = 0
     development_share: float = 0.05
     development_pairs: int = 2000
@@ -190,6 +201,7 @@ class TrainConfig:
         self._check_stages()
         self._check_teacher()
         self._check_views()
+        self._check_partial()
 
     def _check_views(self) -> None:
         if self.views > 1 and not self.teacher:
@@ -201,6 +213,11 @@ class TrainConfig:
             raise ConfigError(
                 f"{self.views} views of every image would be the same image. Say how they differ: --augment strong."
             )
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a step looks at a part of the identities, or a process has the weights of a part."""
+        return self.sample_rate < 1 or self.shard_head
 
     @property
     def first_stage_epochs(self) -> int:
@@ -237,6 +254,18 @@ class TrainConfig:
             raise ConfigError(
                 f"--two-stage {self.two_stage:g} of {self.epochs} epochs leaves a stage without any. "
                 "Choose a share that gives both at least one."
+            )
+
+    def _check_partial(self) -> None:
+        if self.is_partial and self.precision == "fp16":
+            raise ConfigError(
+                "--sample-rate and --shard-head train in bf16 or fp32: fp16 skips a step where a gradient overflows, "
+                "and the parts of a head would not agree on it. Use --precision bf16."
+            )
+        if self.is_partial and (self.label_weight == 0 or (self.teacher and self.label_weight is None)):
+            raise ConfigError(
+                "--sample-rate and --shard-head are of a head, and without --label-weight a teacher leaves none. Give "
+                "it, or leave them out."
             )
 
     def _check_teacher(self) -> None:
@@ -278,6 +307,8 @@ class TrainConfig:
             ("scale", self.scale, 1e-3, 1e4),
             ("margin", self.margin, 0, 8),
             ("number of sub-centers", self.sub_centers, 1, 64),
+            ("sample rate", self.sample_rate, 1e-6, 1),
+            ("number of minutes to wait", self.wait_minutes, 0.01, 1e6),
             ("momentum", self.momentum, 0, 0.9999),
             ("number of warm-up epochs", self.warmup_epochs, 0, 100_000),
             ("development share", self.development_share, 0, 0.5),

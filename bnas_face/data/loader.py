@@ -193,7 +193,8 @@ class Order:
         )
         for step in range(self.skip, n_batches(n_images, self.batch_size)):
             whole = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield drawn.take(whole[self.rank :: self.world_size])
+            shared = len(whole) // self.world_size * self.world_size  # as many for each process
+            yield drawn.take(whole[:shared][self.rank :: self.world_size])
 
 
 def batches(

@@ -10,12 +10,13 @@ as options of ``bnasface train``, to train again with; nothing here reads it.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -23,6 +24,7 @@ from bnas_face import files, models
 from bnas_face import genotype as genotypes
 from bnas_face.config import ModelConfig, TrainConfig, toml
 from bnas_face.errors import BnasFaceError, CheckpointError, ConfigError, FormatError
+from bnas_face.models.partial import Shard
 
 SCHEMA = "bnas_face.run/1"
 SEARCH_SCHEMA = "bnas_face.search/"
@@ -219,15 +221,31 @@ def _check_genotype(run_dir: Path, config: ModelConfig) -> None:
         )
 
 
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file; raises `CheckpointError` if it is damaged, truncated or not one."""
+def load_tensors(path: Path, rows: Mapping[str, Shard] | None = None) -> dict[str, Tensor]:
+    """Read a safetensors file; of the tensors in `rows` a process's own rows alone.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged, truncated or no safetensors file.
+    """
     try:
-        return load_file(path)
+        return _load_parts(path, rows) if rows else load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(
             f"'{path}' ({_size_of(path)} bytes) is damaged or no safetensors file: {reason}. Copy or train it again."
         ) from error
+
+
+def _load_parts(path: Path, rows: Mapping[str, Shard]) -> dict[str, Tensor]:
+    found = {}
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 - it is no dict
+            part = file.get_slice(name)
+            shape = part.get_shape()
+            found[name] = part[rows[name].rows(shape[0])] if name in rows and shape else file.get_tensor(name)
+    return found
 
 
 def _size_of(path: Path) -> int:

@@ -19,9 +19,12 @@ from torch import Tensor, nn
 
 from bnas_face.errors import CheckpointError
 from bnas_face.models import saved
+from bnas_face.models.partial import Shard
 
 STATE = Path("state", "last.safetensors")
 SCHEMA = "bnas_face.state/1"
+BY_ROW = ("momentum_buffer", "exp_avg", "exp_avg_sq")
+"""What SGD and Adam remember of every row of a weight."""
 _MODULE, _OPTIMIZER, _AVERAGE = "module.", "optimizer.", "average."
 
 
@@ -62,12 +65,33 @@ def save(
     counters: Counters,
     average: nn.Module | None = None,
     precision: Mapping[str, Any] | None = None,
+    shards: Mapping[str, Shard] | None = None,
 ) -> None:
-    """Write the training state, replacing the earlier one at once; `precision` is fp16's scale, as JSON values."""
-    tensors = {_MODULE + name: _plain(value) for name, value in module.state_dict().items()}
+    """Write the training state, replacing the earlier one at once.
+
+    Parameters
+    ----------
+    run_dir : Path
+    module : nn.Module
+    optimizer : Optimizer
+    counters : Counters
+    average : nn.Module or None
+    precision : mapping
+        fp16's scale, as JSON values.
+    shards : mapping of str to Shard
+        Parameters of `module` of which this process has its own rows. They are written whole, so that any number of
+        processes may go on from the file: every process calls this then, and the first writes.
+    """
+    tensors = {_MODULE + name: value for name, value in module.state_dict().items()} | _flatten(optimizer)
+    apart = _by_key(module, optimizer, shards or {})
+    for key, shard in apart.items():
+        if key in tensors and tensors[key].dim():
+            tensors[key] = shard.whole(tensors[key])
+    if any(shard.rank for shard in apart.values()):
+        return
+    tensors = {name: _plain(value) for name, value in tensors.items()}
     if average is not None:
         tensors.update({_AVERAGE + name: _plain(value) for name, value in average.state_dict().items()})
-    tensors.update(_flatten(optimizer))
     metadata = {"schema": SCHEMA, "counters": json.dumps(asdict(counters)), "precision": json.dumps(precision or {})}
     saved.save_tensors(run_dir / STATE, tensors, metadata)
 
@@ -78,9 +102,13 @@ def exists(run_dir: Path) -> bool:
 
 
 def restore(
-    run_dir: Path, module: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None = None
+    run_dir: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: nn.Module | None = None,
+    shards: Mapping[str, Shard] | None = None,
 ) -> None:
-    """Bring network, head, optimizer and moving average back to the last saved state.
+    """Bring network, head, optimizer and moving average back to the last saved state; parameters as in `save`.
 
     Raises
     ------
@@ -88,7 +116,7 @@ def restore(
         If the state is damaged or of another network; names the file.
     """
     path = run_dir / STATE
-    tensors = saved.load_tensors(path)
+    tensors = saved.load_tensors(path, _by_key(module, optimizer, shards or {}))
     saved.load_into(module, _under(_MODULE, tensors), path)
     if average is not None:
         saved.load_into(average, _under(_AVERAGE, tensors), path)
@@ -99,6 +127,17 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
+def _by_key(module: nn.Module, optimizer: torch.optim.Optimizer, shards: Mapping[str, Shard]) -> dict[str, Shard]:
+    """Which tensors of the file a process has rows of: parameters, and what the optimizer knows of them."""
+    found = {_MODULE + name: shard for name, shard in shards.items()}
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    order = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, parameter in enumerate(order):
+        if (name := names[id(parameter)]) in shards:
+            found |= {f"{_OPTIMIZER}{index}.{entry}": shards[name] for entry in BY_ROW}
+    return found
+
+
 def _plain(value: Tensor) -> Tensor:
     return value.detach().cpu().contiguous().clone()
 
@@ -106,7 +145,7 @@ def _plain(value: Tensor) -> Tensor:
 def _flatten(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
     return {
-        f"{_OPTIMIZER}{index}.{name}": _plain(value)
+        f"{_OPTIMIZER}{index}.{name}": value
         for index, entries in state.items()
         for name, value in entries.items()
         if isinstance(value, Tensor)

@@ -6,18 +6,27 @@ one of its elements is not. Which tensor it was is looked up when something is w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bnas_face.train import gradients
+
 MOST_IN_A_ROW = 20
 """So many steps passed over one after the other, and no more: the training does not recover."""
 
 
-def gradient_length(fabric: Any, wrapped: nn.Module, optimizer: Any, *, clip: float) -> Tensor:
-    """Euclidean length of the gradient of all weights together, which is then shortened to `clip` (0 leaves it)."""
+def gradient_length(
+    fabric: Any, wrapped: nn.Module, optimizer: Any, *, clip: float, sharded: Collection[nn.Parameter] = ()
+) -> Tensor:
+    """Euclidean length of the gradient of all weights together, which is then shortened to `clip` (0 leaves it).
+
+    Of the weights in `sharded` every process has a part of the rows.
+    """
+    if sharded or any(p.grad.is_sparse for p in wrapped.parameters() if p.grad is not None):
+        return gradients.clip(wrapped.parameters(), clip, sharded)
     if clip:
         length: Tensor = fabric.clip_gradients(wrapped, optimizer, max_norm=clip, error_if_nonfinite=False)
         return length
@@ -34,7 +43,7 @@ def first_not_finite(learner: nn.Module, loss: float) -> tuple[str, bool]:
         return f"weight '{names[0]}'{_more(names)} was not finite before", True
     if not torch.tensor(loss).isfinite():
         return f"the loss became {loss}", False
-    if names := _odd((name, p.grad) for name, p in learner.named_parameters() if p.grad is not None):
+    if names := _odd((name, gradients.values(p.grad)) for name, p in learner.named_parameters() if p.grad is not None):
         return f"the gradient of '{names[0]}'{_more(names)} was not finite", False
     return "the gradient became too long for float32", False
 

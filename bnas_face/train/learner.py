@@ -8,9 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from bnas_face import models
 from bnas_face.config import TrainConfig
+from bnas_face.models import partial
+from bnas_face.models.partial import PartialHead
 from bnas_face.models.pixels import normalised
 from bnas_face.train.distill import Teaching
 
@@ -29,18 +32,41 @@ class Learner(nn.Module):
     n_identities : int
     targets : ndarray of float32, shape (n_images, teacher_dim), optional
         The teacher's embeddings of all training images; they stay in main memory, and are no part of the state.
+    rank, world_size : int
+        This process, and how many train together.
+
+    Attributes
+    ----------
+    shards : mapping of str to Shard
+        Parameters of which this process has its own rows, by name.
     """
 
-    def __init__(self, config: TrainConfig, n_identities: int, targets: NDArray[np.float32] | None = None) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        n_identities: int,
+        targets: NDArray[np.float32] | None = None,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
         super().__init__()
         if config.label_weight is None:
             raise ValueError("resolve the config first")
         self.backbone = models.build(config.model)
         self.label_weight = config.label_weight
-        self.head = _head(config, n_identities) if self.label_weight else None
+        self.head = _head(config, n_identities, rank, world_size) if self.label_weight else None
         self.targets = None if targets is None else torch.from_numpy(targets)
         self.teaching = None if targets is None else _teaching(config, targets.shape[1])
         self.auxiliary_weight = config.auxiliary_weight if config.model.auxiliary else 0.0
+        self.shards = self.head.shards("head.") if isinstance(self.head, PartialHead) else {}
+        if self.shards:  # each process has its own: they are not averaged
+            leave_out: Any = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
+            leave_out(self, list(self.shards))
+
+    def sharded(self) -> list[nn.Parameter]:
+        """The parameters of `shards`."""
+        return [parameter for name, parameter in self.named_parameters() if name in self.shards]
 
     def forward(self, pixels: Tensor, labels: Tensor, indices: Tensor | None = None) -> Tensor:
         """RGB uint8 (batch_size, size_px, size_px, 3), int64 (batch_size,) → mean loss.
@@ -58,16 +84,18 @@ class Learner(nn.Module):
         return loss
 
 
-def _head(config: TrainConfig, n_identities: int) -> nn.Module:
-    head: nn.Module = models.build_head(
-        config.head,
-        embedding_dim=config.model.embedding_dim,
-        n_identities=n_identities,
-        scale=config.scale,
-        margin=config.margin,
-        sub_centers=config.sub_centers,
-    )
-    return head
+def _head(config: TrainConfig, n_identities: int, rank: int, world_size: int) -> nn.Module:
+    settings: dict[str, Any] = {
+        "embedding_dim": config.model.embedding_dim,
+        "n_identities": n_identities,
+        "scale": config.scale,
+        "margin": config.margin,
+        "sub_centers": config.sub_centers,
+    }
+    if not config.is_partial:
+        return models.build_head(config.head, **settings)
+    settings |= {"sample_rate": config.sample_rate, "seed": config.seed, "rank": rank, "world_size": world_size}
+    return partial.build(config.head, **settings)
 
 
 def _teaching(config: TrainConfig, teacher_dim: int) -> Teaching:

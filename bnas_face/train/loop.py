@@ -14,14 +14,14 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from bnas_face import machine
+from bnas_face import machine, ranks
 from bnas_face.config import TrainConfig
 from bnas_face.data import development, loader
 from bnas_face.data.augment import LEVELS
 from bnas_face.data.workers import default_workers
 from bnas_face.errors import CheckpointError, ConfigError, TrainingError
 from bnas_face.models import saved
-from bnas_face.train import checkpoint, devices, environment, events, guard, log, recipe, runs, start, step
+from bnas_face.train import checkpoint, devices, environment, events, gradients, guard, log, recipe, runs, start, step
 from bnas_face.train.average import average_of, restart
 from bnas_face.train.checkpoint import Counters
 from bnas_face.train.distill import Teacher
@@ -99,7 +99,8 @@ def train(
         If the state to resume from is damaged or belongs to other data, another process trains this run, or the run to
         start from is of another network.
     TrainingError
-        If the loss, the gradient or a weight is no longer finite; the last saved state is kept.
+        If the loss, the gradient or a weight is no longer finite, or another process of the training has ended; the
+        last saved state is kept.
     """
     config = recipe.resolve(config)
     if bool(config.teacher) != (teacher is not None):
@@ -114,8 +115,8 @@ def train(
     if begun is not None and say is not None and fabric.is_global_zero:
         say(str(begun))
     progress = on_decode if fabric.is_global_zero else None
-    data = prepare(config, teacher=teacher, progress=progress, n_processes=fabric.world_size)
-    with runs.only_one(run_dir) if fabric.is_global_zero else nullcontext():
+    with ranks.together(), runs.only_one(run_dir) if fabric.is_global_zero else nullcontext():
+        data = prepare(config, teacher=teacher, progress=progress, n_processes=fabric.world_size)
         trainer = Trainer(config, run_dir, data, fabric, resume=resume, begun=begun)
         if fabric.is_global_zero:
             if not resume:
@@ -125,7 +126,6 @@ def train(
         outcome = trainer.run()
         if fabric.is_global_zero:
             saved.save_weights(run_dir / saved.WEIGHTS, trainer.kept)
-        fabric.barrier()
     return outcome
 
 
@@ -172,7 +172,8 @@ class Trainer:
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.config, self.run_dir, self.data, self.fabric = config, run_dir, data, fabric
-        self.learner = Learner(config, data.n_identities, data.targets)
+        ours = {"rank": fabric.global_rank, "world_size": fabric.world_size}
+        self.learner = Learner(config, data.n_identities, data.targets, **ours)
         self.learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if begun is not None:
             begun.apply(self.learner.backbone)
@@ -188,7 +189,7 @@ class Trainer:
         if goes_on:
             _check_same_data(run_dir, data)
             # After setup, which may have moved the weights: the optimizer's state follows them.
-            checkpoint.restore(run_dir, self.learner, self.plain_optimizer, self.average)
+            checkpoint.restore(run_dir, self.learner, self.plain_optimizer, self.average, self.learner.shards)
             fabric.strategy.precision.load_state_dict(checkpoint.read_precision(run_dir))
             self.counters.session += 1
         chosen = LEVELS[config.augment]
@@ -287,10 +288,12 @@ class Trainer:
         self.optimizer.zero_grad()
         before = guard.Buffers(self.learner) if config.on_nan == "skip" else None
         loss = step.backward(fabric, self.wrapped, batch, parts=config.accumulate)
-        length = guard.gradient_length(fabric, self.wrapped, self.optimizer, clip=config.gradient_clip)
+        sharded = self.learner.sharded()
+        length = guard.gradient_length(fabric, self.wrapped, self.optimizer, clip=config.gradient_clip, sharded=sharded)
         value, steepness = fabric.all_reduce(torch.stack([loss, length]), reduce_op="mean").tolist()
         if math.isfinite(value) and math.isfinite(steepness):
-            self.optimizer.step()
+            with gradients.rows_only(self.plain_optimizer):
+                self.optimizer.step()
             if self.average is not None:
                 self.average.update_parameters(self.learner.backbone)
             counters.skipped_in_a_row = 0
@@ -333,7 +336,10 @@ class Trainer:
         """Within an epoch: a log row every `LOG_EVERY_STEPS` steps, a checkpoint when one is due."""
         if self.counters.step % LOG_EVERY_STEPS == 0:
             self._log(epoch, None)
-        if time.monotonic() - self.last_saved >= self.config.checkpoint_minutes * 60:
+        due = time.monotonic() - self.last_saved >= self.config.checkpoint_minutes * 60
+        if self.learner.shards:  # all processes save together, when the first finds that it is time
+            due = self.fabric.broadcast(due)
+        if due:
             self._checkpoint()
 
     def _end_epoch(self, epoch: int, progress: TrainingProgress) -> None:
@@ -372,8 +378,10 @@ class Trainer:
     def _checkpoint(self) -> None:
         if (what := guard.check_weights(self.learner)) is not None:
             raise TrainingError(self._broken(f"{what} became not finite, and the state is not saved", "Train"))
-        if self.fabric.is_global_zero:
-            checkpoint.save(self.run_dir, self.learner, self.optimizer, self.counters, self.average, self._precision())
+        shards = self.learner.shards
+        if self.fabric.is_global_zero or shards:
+            parts = (self.learner, self.plain_optimizer, self.counters, self.average, self._precision(), shards)
+            checkpoint.save(self.run_dir, *parts)
         self.last_saved = time.monotonic()
 
     def _precision(self) -> dict[str, Any]:

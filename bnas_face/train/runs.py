@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from bnas_face import files
+from bnas_face import files, ranks
 from bnas_face.config import ModelConfig, TrainConfig
 from bnas_face.errors import CheckpointError, ConfigError, FormatError
 from bnas_face.genotype import Genotype
@@ -18,7 +17,10 @@ from bnas_face.models import saved
 from bnas_face.train import recipe
 
 CHANGEABLE = frozenset(
-    {"devices", "threads", "checkpoint_minutes", "on_nan", "tensorboard", "loading", "workers", "on_corrupt"}
+    {
+        *("devices", "threads", "wait_minutes", "checkpoint_minutes", "on_nan", "tensorboard"),
+        *("loading", "workers", "on_corrupt"),
+    }
 )
 """Settings of which a resumed run may have others."""
 
@@ -71,7 +73,8 @@ def begin(
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite contradict each other. Give one of them.")
     if is_helper_process():
-        return from_json(saved.load_config(run_dir)) if resume and is_begun(run_dir) else config
+        goes_on = resume and is_begun(run_dir)
+        return _merged(from_json(saved.load_config(run_dir)), config, given) if goes_on else config
     saved.refuse_search(run_dir)
     if overwrite:
         _check_ours(run_dir)
@@ -89,8 +92,8 @@ def begin(
 
 
 def is_helper_process() -> bool:
-    """Whether this is one of the further processes that a multi-device training starts with the same command."""
-    return int(os.environ.get("LOCAL_RANK", "0")) > 0
+    """Whether this is one of the further processes of a training: the first checks, writes files and talks."""
+    return not ranks.job().is_first
 
 
 def _check_ours(run_dir: Path) -> None:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnas_face.errors import ConfigError, TrainingError
+from bnas_face.models.heads import _sharded
 
 LEAST_SINE_SQUARED = 1e-6
 
@@ -23,7 +24,20 @@ class Head(nn.Module):
     embedding_dim, n_identities : int
     n_rows : int or None
         Rows of the weight; None for one per identity.
+
+    Attributes
+    ----------
+    sharded : bool
+        Whether the identities here are a part of all, and other processes have the others, each process all embeddings
+        of a step; see `bnas_face.models.partial`. A label of -1 then stands for an identity of another process.
+
+    Notes
+    -----
+    Every parameter of a head has the same number of rows for each identity, in the order of the identities, and nothing
+    that is learned lies outside them: `bnas_face.models.partial` takes out the rows of some.
     """
+
+    sharded = False
 
     def __init__(self, embedding_dim: int, n_identities: int, *, n_rows: int | None = None) -> None:
         super().__init__()
@@ -36,9 +50,14 @@ class Head(nn.Module):
         """float32 (batch_size, embedding_dim) and int64 (batch_size,) → (batch_size, n_identities)."""
         raise NotImplementedError
 
-    def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of the logits; a head that adds a regulariser does it here. Shapes as in `logits`."""
-        return F.cross_entropy(self.logits(embeddings, labels), labels)
+    def entropy(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of the logits. Shapes as in `logits`."""
+        logits = self.logits(embeddings, labels)
+        return _sharded.cross_entropy(logits, labels) if self.sharded else F.cross_entropy(logits, labels)
+
+    def regularisation(self, embeddings: Tensor) -> Tensor | float:
+        """What a head adds to the cross-entropy, a mean over float32 (batch_size, embedding_dim); most add nothing."""
+        return 0.0
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Mean loss, a scalar; lower is better.
@@ -55,27 +74,34 @@ class Head(nn.Module):
         TrainingError
             If the two have another shape or type, or (on the CPU, where looking costs nothing) a label is out of range.
         """
-        self._check(embeddings, labels)
+        check_input(embeddings, labels, self.embedding_dim, self.n_identities)
         with torch.autocast(embeddings.device.type, enabled=False):
-            wide = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
-            return self.loss(wide, labels)
+            wide = widened(embeddings)
+            return self.entropy(wide, labels) + self.regularisation(wide)
 
-    def _check(self, embeddings: Tensor, labels: Tensor) -> None:
-        shape = tuple(embeddings.shape)
-        if shape != (len(labels), self.embedding_dim) or labels.dim() != 1 or not len(labels):
-            raise TrainingError(
-                f"A head for embeddings of {self.embedding_dim} numbers got shape {shape} and labels of shape "
-                f"{tuple(labels.shape)}. Give (batch_size, {self.embedding_dim}) and (batch_size,)."
-            )
-        if not embeddings.is_floating_point() or labels.dtype != torch.int64:
-            raise TrainingError(
-                f"A head got embeddings of {embeddings.dtype} and labels of {labels.dtype}. Give floats and int64."
-            )
-        if labels.device.type == "cpu" and not 0 <= int(labels.min()) <= int(labels.max()) < self.n_identities:
-            raise TrainingError(
-                f"Labels from {int(labels.min())} to {int(labels.max())} do not fit a head of {self.n_identities} "
-                f"identities. Give labels from 0 to {self.n_identities - 1}."
-            )
+
+def check_input(embeddings: Tensor, labels: Tensor, embedding_dim: int, n_identities: int) -> None:
+    """Raise `TrainingError` as `Head.forward` says."""
+    shape = tuple(embeddings.shape)
+    if shape != (len(labels), embedding_dim) or labels.dim() != 1 or not len(labels):
+        raise TrainingError(
+            f"A head for embeddings of {embedding_dim} numbers got shape {shape} and labels of shape "
+            f"{tuple(labels.shape)}. Give (batch_size, {embedding_dim}) and (batch_size,)."
+        )
+    if not embeddings.is_floating_point() or labels.dtype != torch.int64:
+        raise TrainingError(
+            f"A head got embeddings of {embeddings.dtype} and labels of {labels.dtype}. Give floats and int64."
+        )
+    if labels.device.type == "cpu" and not 0 <= int(labels.min()) <= int(labels.max()) < n_identities:
+        raise TrainingError(
+            f"Labels from {int(labels.min())} to {int(labels.max())} do not fit a head of {n_identities} "
+            f"identities. Give labels from 0 to {n_identities - 1}."
+        )
+
+
+def widened(embeddings: Tensor) -> Tensor:
+    """As float32; float64 stays."""
+    return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
 
 
 class CosineHead(Head):
@@ -126,10 +152,13 @@ class CosineHead(Head):
     def logits(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """See `Head.logits`."""
         cosines = self.cosines(embeddings, self.weight)
-        own = cosines.gather(1, labels[:, None])
+        own = _sharded.own(cosines, labels) if self.sharded else cosines.gather(1, labels[:, None])
         lengths = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
         own_margin = self.with_margin(own, lengths)
-        return self.scale * self.others(cosines, own, own_margin).scatter(1, labels[:, None], own_margin)
+        others = self.others(cosines, own, own_margin)
+        if self.sharded:
+            return self.scale * _sharded.with_own(others, labels, own_margin)
+        return self.scale * others.scatter(1, labels[:, None], own_margin)
 
 
 def turned(cosine: Tensor, cos_m: Tensor | float, sin_m: Tensor | float) -> Tensor:
@@ -164,13 +193,15 @@ def cosine_of_sum(cosine: Tensor, cos_m: Tensor | float, sin_m: Tensor | float) 
 
 
 @torch.no_grad()
-def batch_moments(values: Tensor) -> tuple[Tensor, Tensor]:
+def batch_moments(values: Tensor, *, whole: bool = False) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (ddof 1; 0 for a single value) of a whole batch, over all processes of a training.
 
     Parameters
     ----------
     values : Tensor of any shape
         This process's share.
+    whole : bool
+        Whether it is not a share but the whole batch, the same in every process.
 
     Returns
     -------
@@ -179,7 +210,7 @@ def batch_moments(values: Tensor) -> tuple[Tensor, Tensor]:
     """
     wide = values.detach().double()
     sums = torch.stack([wide.new_tensor(wide.numel()), wide.sum(), wide.square().sum()])
-    if distributed.is_available() and distributed.is_initialized():
+    if not whole and distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(sums)
     count, total, squares = sums.unbind()
     mean = total / count

@@ -75,7 +75,7 @@ class AdaFace(CosineHead):
         """ẑ of embedding lengths of any shape, after the averages have taken them in (in training mode)."""
         lengths = lengths.clamp(*LENGTHS)
         if self.training:
-            mean, std = batch_moments(lengths)
+            mean, std = batch_moments(lengths, whole=self.sharded)
             self.mean.lerp_(mean.to(self.mean.dtype), NEW_SHARE)
             self.std.lerp_(std.to(self.std.dtype), NEW_SHARE)
         return ((lengths - self.mean) / (self.std + LEAST_STD) * self.concentration).clamp(-1, 1)

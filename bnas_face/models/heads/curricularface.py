@@ -62,7 +62,7 @@ class CurricularFace(CosineHead):
     def others(self, cosines: Tensor, own: Tensor, own_margin: Tensor) -> Tensor:
         """``N(t, cos θ_j)``, after t has taken in the batch."""
         if self.training:
-            mean, _ = batch_moments(own)
+            mean, _ = batch_moments(own, whole=self.sharded)
             self.t.lerp_(mean.to(self.t.dtype), NEW_SHARE)
         return torch.where(cosines > own_margin, cosines * (self.t + cosines), cosines)
 

@@ -75,10 +75,9 @@ class MagFace(CosineHead):
         slope = 1 / most**2 - 1 / least**2
         return 1 / inside + inside / most**2 + slope * (lengths.clamp(max=least) - least)
 
-    def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy + λ · mean g(a) (equation 3)."""
-        lengths = torch.linalg.vector_norm(embeddings, dim=1)
-        return super().loss(embeddings, labels) + self.reward * self.regulariser(lengths).mean()
+    def regularisation(self, embeddings: Tensor) -> Tensor:
+        """λ · mean g(a) (equation 3)."""
+        return self.reward * self.regulariser(torch.linalg.vector_norm(embeddings, dim=1)).mean()
 
 
 def build(*, embedding_dim: int, n_identities: int, scale: float | None = None, margin: float | None = None) -> MagFace:
