@@ -59,12 +59,13 @@ def command(models: tuple[str, ...], engines: str, out: Path, **options: Any) ->
     packed is only simulated, and has no speed.
     """
     from bnas_face.bench import measure, output
+    from bnas_face.report import html
 
     plan = measure.Plan(engines=tuple(name for name in engines.split(",") if name), **options)
     found = measure.bench(models, plan, progress=lambda line: click.echo(line, err=True))
     output.save(found, out)
     _show(found)
-    click.echo(f"Written: {out / output.FILE}, {out / output.TABLE}")
+    click.echo(f"Report: {html.write(out)}")
 
 
 def _show(found: Mapping[str, Any]) -> None:
@@ -87,7 +88,7 @@ def _show(found: Mapping[str, Any]) -> None:
         sizes = [numbers.file_size(row[name]) for name in ("file_bytes", "peak_bytes")]
         table.add_row(row["model"], row["engine"], str(row["threads"]), str(row["batch"]), *times, *sizes)
     console = Console(markup=False, highlight=False)
-    console.width = max(console.width, 110)
+    console.width = max(console.width, 130)
     console.print(table)
     reasons = {(row["model"], row["engine"]): row["reason"] for row in rows if row["reason"] is not None}
     for (model, engine), reason in reasons.items():

@@ -300,6 +300,7 @@ def _open_packed(spec: str, threads: int) -> Embedder:
         "size_px": network.size_px,
         "embedding_dim": network.embedding_dim,
         "weights_sha256": files.sha256_file(path),
+        "packed_from_sha256": origin.get("weights_sha256"),
         "twin": None,
         "preprocessing": preprocessing.as_dict(),
         "training": _training(settings),

@@ -10,11 +10,24 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median_low
+from typing import Protocol as Interface
 
-from bnas_face.report.records import Comparison, Histogram, Model, Outcome
+from bnas_face.report.records import Comparison, Histogram, Outcome
 
 _DASHES = ("", "7 4", "2 3", "9 3 2 3", "12 3", "5 2 1 2")
 _FAR_OFF = 200.0  # percent; outside every plot area, where the page clips it
+
+
+class Bits(Interface):
+    """Whatever has bits: a model of a result, a network of a bench."""
+
+    @property
+    def weight_bits(self) -> int | None:
+        """Of its weights; None where unknown."""
+
+    @property
+    def activation_bits(self) -> int | None:
+        """Of its activations; None where unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +126,7 @@ class Scale:
         return tuple(Tick(self.at(value), text(value) if value in labelled else "") for value in within)
 
 
-def marks(models: Sequence[Model]) -> list[Mark]:
+def marks(models: Sequence[Bits]) -> list[Mark]:
     """The mark of every model: colour and shape by its bits, dash by its order among those of the same bits."""
     seen: dict[str, int] = {}
     found = []
@@ -131,7 +144,7 @@ def mark_of(weight_bits: int | None, activation_bits: int | None) -> Mark:
     return Mark(css=css, shape=shape, dash="", bits=_bits(weight_bits, activation_bits))
 
 
-def bits_label(model: Model) -> str:
+def bits_label(model: Bits) -> str:
     """``W1A1`` for 1-bit weights and 1-bit activations; ``bits unknown`` where the model does not say."""
     return _bits(model.weight_bits, model.activation_bits)
 

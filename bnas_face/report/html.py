@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import shlex
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -16,8 +17,10 @@ import pandas as pd
 
 from bnas_face import __version__
 from bnas_face.files import write_text
+from bnas_face.report import bench as benches
 from bnas_face.report import (
     best,
+    cost,
     curves,
     drift,
     failures,
@@ -32,6 +35,7 @@ from bnas_face.report import (
     size,
     slices,
     tables,
+    tradeoff,
     verdict,
 )
 from bnas_face.report.records import Result
@@ -41,11 +45,15 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 PAGE_NAME = "report.html"
+BENCH_PAGE = "bench.html"
 _CURVE_DIGITS = 6
 
 
 def write(folder: Path) -> Path:
     """Write ``report.html``, ``tables.md`` and ``tables.tex`` of a report folder from its ``result.json``.
+
+    What ``bench.json`` says of the same models is shown with it. A folder that has a bench and no result gets a page
+    of the cost alone, ``bench.html``.
 
     For searched models also their pictures, ``cells_1.svg`` and ``search_1.svg``, numbered as on the page.
 
@@ -57,11 +65,15 @@ def write(folder: Path) -> Path:
         If ``result.json`` is absent, one of both is damaged, lacks a field, or they do not belong together; names the
         file and the field.
     """
-    result = results.load(folder)
+    measured = benches.load(folder)
+    if measured is not None and not (folder / results.FILE_NAME).exists():
+        write_text(folder / BENCH_PAGE, render_bench(measured, folder))
+        return folder / BENCH_PAGE
+    result = benches.joined(results.load(folder), measured)
     marks = figures.marks(result.models)
     pairs = failures.read_pairs(folder)
     failures.check_complete(pairs, result, folder)
-    page = render(result, pairs, folder)
+    page = render(result, pairs, folder, measured)
     write_text(folder / "tables.md", tables.markdown(result, marks))
     write_text(folder / "tables.tex", tables.latex(result, marks))
     for number, group in enumerate(searched.groups(result.models, standalone=True), start=1):
@@ -72,10 +84,31 @@ def write(folder: Path) -> Path:
     return folder / PAGE_NAME
 
 
-def render(result: Result, pairs: pd.DataFrame | None, folder: Path) -> str:
+def render_bench(measured: benches.Bench, folder: Path) -> str:
+    """The page of the cost alone as text; `folder` is what it is named after."""
+    name, script = folder.resolve().name, template("report.js")
+    return (
+        environment()
+        .get_template("bench.html.j2")
+        .render(
+            cost=cost.section(measured, None, ()),
+            has_result=False,
+            style=template("report.css") + template("parts.css"),
+            script=script,
+            script_hash=script_hash(script),
+            data=script_json({"models": [], "twins": [], "curves": {}}),
+            title=f"{name} – cost",
+            name=name,
+            sections=[("cost", "Cost")],
+            numbered={"cost": 1},
+        )
+    )
+
+
+def render(result: Result, pairs: pd.DataFrame | None, folder: Path, measured: benches.Bench | None = None) -> str:
     """The page as text; `folder` is where images are looked for and what the page is named after."""
     groups, topic, name = searched.groups(result.models), _topic(result), folder.resolve().name
-    content = _content(result, pairs, folder) | {"searched": groups}
+    content = _content(result, pairs, folder, measured) | {"searched": groups}
     sections = _sections(result, content)
     style, script = template("report.css") + template("parts.css"), template("report.js")
     return (
@@ -86,7 +119,7 @@ def render(result: Result, pairs: pd.DataFrame | None, folder: Path) -> str:
             style=style + (searched.style() if groups else ""),
             script=script,
             script_hash=script_hash(script),
-            data=script_json(_page_data(result, content["sizes"], content["network"])),
+            data=script_json(_page_data(result, content["tradeoffs"], content["network"])),
             topic=topic,
             title=f"{name} – {topic.lower()} report",
             name=name,
@@ -97,9 +130,12 @@ def render(result: Result, pairs: pd.DataFrame | None, folder: Path) -> str:
     )
 
 
-def _content(result: Result, pairs: pd.DataFrame | None, folder: Path) -> dict[str, Any]:
+def _content(
+    result: Result, pairs: pd.DataFrame | None, folder: Path, measured: benches.Bench | None
+) -> dict[str, Any]:
     """What the sections show, by the name it has in the templates."""
     marks = figures.marks(result.models)
+    sizes, costs = size.plots(result, marks), cost.section(measured, result, marks)
     every = tables.rows(result, marks)
     found, objects = tables.of_faces(every), tables.of_objects(every)
     of_pairs = [protocol for protocol in result.protocols if protocol.is_of_pairs]
@@ -132,7 +168,10 @@ def _content(result: Result, pairs: pd.DataFrame | None, folder: Path) -> dict[s
         ),
         "headline": headline.of,
         "quantities": _quantities(result),
-        "sizes": size.plots(result, marks),
+        "sizes": sizes,
+        "cost": costs,
+        "has_result": True,
+        "tradeoffs": [sizes, costs.plots if costs else ()],
         "costs": size.costs(result, marks),
         "curves": [curves.figures_of(protocol, result, marks) for protocol in of_pairs],
         "scores": [plot for protocol in of_pairs for plot in drift.figures_of(protocol, result, marks, pairs)],
@@ -151,6 +190,7 @@ _SECTIONS = (
     ("objects", "Object recognition"),
     ("identification", "Identification"),
     ("size", "Accuracy against size"),
+    ("cost", "Cost"),
     ("curves", "Error curves"),
     ("scores", "Scores"),
     ("failures", "Failures"),
@@ -161,7 +201,7 @@ _SECTIONS = (
     ("provenance", "Provenance"),
 )
 _OF_PAIRS = ("comparison", "curves", "scores", "failures", "tar")
-_OPTIONAL = ("objects", "identification", "slices", "searched", "network")
+_OPTIONAL = ("objects", "identification", "cost", "slices", "searched", "network")
 
 
 def _sections(result: Result, content: dict[str, Any]) -> list[tuple[str, str]]:
@@ -235,7 +275,9 @@ def script_json(content: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _page_data(result: Result, sizes: list[size.Plot], families: list[network.Family]) -> dict[str, Any]:
+def _page_data(
+    result: Result, tradeoffs: Sequence[Sequence[tradeoff.Plot]], families: list[network.Family]
+) -> dict[str, Any]:
     """What the page's script needs: names, twins, and the points of every curve for the read-out."""
     index = result.places
     places = {protocol.name: place for place, protocol in enumerate(result.protocols)}
@@ -256,6 +298,6 @@ def _page_data(result: Result, sizes: list[size.Plot], families: list[network.Fa
         "twins": [index[twins[model.id]] if model.id in twins else None for model in result.models],
         "curves": found
         | ranks.points(result)
-        | {f"size{n}-all": size.tips(plot) for n, plot in enumerate(sizes)}
+        | {f"{p.quantity.kind}{n}-all": tradeoff.tips(p) for plots in tradeoffs for n, p in enumerate(plots)}
         | network.tips(families),
     }

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bnas_face.errors import ReportError
 from bnas_face.files import write_text
-from bnas_face.report import best, figures, headline, html, numbers, results, size, tables
+from bnas_face.report import best, figures, headline, html, numbers, results, size, tables, tradeoff
 from bnas_face.report.estimate import Estimate
 from bnas_face.report.headline import Headline
 from bnas_face.report.records import Model, Outcome, Protocol, Result
@@ -305,7 +305,7 @@ def render(board: Leaderboard, name: str) -> str:
     marks = figures.marks(models)
     plots = [plot for column in board.columns if (plot := _plot(column, board, marks)) is not None]
     script = html.template("report.js")
-    curves = {f"size{place}-all": size.tips(plot) for place, plot in enumerate(plots)}
+    curves = {f"size{place}-all": tradeoff.tips(plot) for place, plot in enumerate(plots)}
     return (
         html.environment()
         .get_template("leaderboard.html.j2")
@@ -326,7 +326,7 @@ def render(board: Leaderboard, name: str) -> str:
     )
 
 
-def _plot(column: Column, board: Leaderboard, marks: Sequence[figures.Mark]) -> size.Plot | None:
+def _plot(column: Column, board: Leaderboard, marks: Sequence[figures.Mark]) -> tradeoff.Plot | None:
     entries = [
         (place, cell.outcome)
         for place, row in enumerate(board.rows)

@@ -12,28 +12,29 @@ from bnas_face.errors import ReportError
 
 @dataclass(frozen=True)
 class Node:
-    """A value in the file and the way to it, so that every error can name the place."""
+    """A value in the file and the way to it, so that every error can name the place; `writer` makes such files."""
 
     file: Path
     where: str
     value: Any
+    writer: str = "bnasface eval"
 
     def __getitem__(self, key: str) -> Node:
         """The member `key`; an error if it is absent."""
         fields = self._checked(dict, "an object")
         if key not in fields:
             raise self.error(f"lacks the field '{self._below(key)}'")
-        return Node(self.file, self._below(key), fields[key])
+        return Node(self.file, self._below(key), fields[key], self.writer)
 
     def get(self, key: str) -> Node | None:
         """The member `key`, or None where it is absent or null."""
         value = self._checked(dict, "an object").get(key)
-        return None if value is None else Node(self.file, self._below(key), value)
+        return None if value is None else Node(self.file, self._below(key), value, self.writer)
 
     def items(self) -> list[Node]:
         """The members of a list."""
         members = self._checked(list, "a list")
-        return [Node(self.file, f"{self.where}[{i}]", member) for i, member in enumerate(members)]
+        return [Node(self.file, f"{self.where}[{i}]", member, self.writer) for i, member in enumerate(members)]
 
     def fields(self) -> dict[str, Any]:
         """The object as it stands."""
@@ -102,4 +103,4 @@ class Node:
 
     def error(self, what: str) -> ReportError:
         """An error of the file that says `what` is wrong and what to do."""
-        return ReportError(f"'{self.file}' {what}. Write it again with 'bnasface eval'.")
+        return ReportError(f"'{self.file}' {what}. Write it again with '{self.writer}'.")

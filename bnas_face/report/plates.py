@@ -10,7 +10,21 @@ from typing import Any
 
 from bnas_face.errors import ReportError
 from bnas_face.files import atomic_path, write_text
-from bnas_face.report import curves, drawing, drift, figures, network, numbers, ranks, results, size, slices
+from bnas_face.report import bench as benches
+from bnas_face.report import (
+    cost,
+    curves,
+    drawing,
+    drift,
+    figures,
+    network,
+    numbers,
+    ranks,
+    results,
+    size,
+    slices,
+    tradeoff,
+)
 from bnas_face.report.drawing import COLOURS, INK, MUTED, RULE, Box
 from bnas_face.report.records import Protocol, Result
 
@@ -36,8 +50,9 @@ def write(folder: Path) -> list[str]:
     ReportError
         If ``result.json`` is absent or damaged, or the folder cannot be written.
     """
-    result = results.load(folder)
-    drawn = dict(_named(plates(result, figures.marks(result.models))))
+    measured = benches.load(folder)
+    result = benches.joined(results.load(folder), measured)
+    drawn = dict(_named(plates(result, figures.marks(result.models), measured)))
     rasterise = _rasteriser()
     out = folder / FOLDER
     try:
@@ -76,8 +91,10 @@ def _named(drawn: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
         yield unique, svg
 
 
-def plates(result: Result, marks: Sequence[figures.Mark]) -> Iterator[tuple[str, str]]:
-    """(name, SVG) of every figure: DET, ROC, scores, forest, size and CMC of each protocol, and training curves."""
+def plates(
+    result: Result, marks: Sequence[figures.Mark], measured: benches.Bench | None = None
+) -> Iterator[tuple[str, str]]:
+    """(name, SVG) of every figure: DET, ROC, scores, forest, size, time and CMC of each protocol, training curves."""
     for protocol in result.protocols:
         for plot in curves.figures_of(protocol, result, marks)["plots"]:
             yield f"{plot.kind}_{protocol.name}", curve(plot, protocol, result)
@@ -85,8 +102,9 @@ def plates(result: Result, marks: Sequence[figures.Mark]) -> Iterator[tuple[str,
             if entry["plot"] is not None and protocol.is_of_pairs:
                 yield f"scores_{protocol.name}_{number}", scores(entry["plot"], protocol, result)
         yield from _forest(protocol, result, marks)
-    for sizes in size.plots(result, marks):
-        yield f"size_{sizes.protocol.name}", tradeoff(sizes)
+    section = cost.section(measured, result, marks)
+    for plot in [*size.plots(result, marks), *(section.plots if section else ())]:
+        yield f"{plot.quantity.kind}_{plot.protocol.name}", traded(plot)
     for table in slices.tables(result, marks):
         yield f"slices_{table.protocol.name}_{table.column}", sliced(table, result)
     for block in ranks.blocks(result, marks):
@@ -192,8 +210,8 @@ def forest(plot: figures.Forest, protocol: Protocol) -> str:
     return drawing.document(_WIDTH + 40, bottom + 46, title, parts)
 
 
-def tradeoff(plot: size.Plot) -> str:
-    """Accuracy against bytes with the Pareto front."""
+def traded(plot: tradeoff.Plot) -> str:
+    """Accuracy against bytes or milliseconds with the Pareto front."""
     box, inside = _AREA, []
     for front, dash in ((plot.computed_front, "5 4"), (plot.front, "")):
         if front:
@@ -204,12 +222,12 @@ def tradeoff(plot: size.Plot) -> str:
             inside.append(drawing.stroke(whisker, COLOURS[point.mark.css], width=1.4))
         inside.append(drawing.glyph(box.x(point.x), box.y(point.y), point.mark, hollow=point.is_computed))
     names = [_point_name(box, point, place) for point, place in zip(plot.points, plot.labels, strict=True) if place]
-    axes = drawing.axes(box, plot.x_ticks, plot.y_ticks, "bytes (hollow: computed, no file)", plot.caption)
+    axes = drawing.axes(box, plot.x_ticks, plot.y_ticks, plot.quantity.axis, plot.caption)
     body = [*axes, *drawing.clipped(box, inside), *names]
-    return _page(f"Accuracy against size, {plot.protocol.title}", body, [])
+    return _page(f"Accuracy against {plot.quantity.title}, {plot.protocol.title}", body, [])
 
 
-def _point_name(box: Box, point: size.Point, place: str) -> str:
+def _point_name(box: Box, point: tradeoff.Point, place: str) -> str:
     right, above = "right" in place, "above" in place
     x, y = box.x(point.x) + (8 if right else -8), box.y(point.y) + (-5 if above else 13)
     return drawing.text(x, y, point.name, anchor="start" if right else "end", colour=MUTED)

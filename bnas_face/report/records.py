@@ -17,6 +17,28 @@ IDENTIFICATION = "identification"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What ``bench.json`` says of a model.
+
+    Attributes
+    ----------
+    file_bytes : int
+        Of the smallest file that an engine runs it from, its numbers unchanged.
+    engine : str
+        Title of its fastest engine at the smallest batch size with the fewest threads.
+    threads, batch : int
+    p50_ms : float or None
+        Of that engine; None where nothing was measured with so few threads.
+    """
+
+    file_bytes: int
+    engine: str
+    threads: int
+    batch: int
+    p50_ms: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """A model of the report. Bits, counts and bytes are None where unknown; `raw` is its whole JSON object.
 
@@ -34,6 +56,7 @@ class Model:
     genotype: Genotype | None = None
     layers: tuple[Layer, ...] = ()
     history: Training | None = None
+    measured: Measured | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

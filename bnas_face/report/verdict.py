@@ -26,6 +26,8 @@ class Verdict:
         Both accuracies, interval, p-value and its Holm correction.
     bytes_saved : str
         How much smaller it is than its twin, and whether that is measured or computed; empty where it is not.
+    time_saved : str
+        How much faster or slower it is, engines and threads named; empty where not both were measured.
     """
 
     comparison: Comparison
@@ -33,6 +35,7 @@ class Verdict:
     claim: str
     evidence: str
     bytes_saved: str = ""
+    time_saved: str = ""
 
 
 def verdicts(result: Result) -> list[Verdict]:
@@ -46,6 +49,7 @@ def verdicts(result: Result) -> list[Verdict]:
                 _headline(result, comparison, comparison.twin),
             ),
             bytes_saved=_bytes_saved(models[comparison.model], models[comparison.twin]),
+            time_saved=_time_saved(models[comparison.model], models[comparison.twin]),
         )
         for comparison in result.comparisons
     ]
@@ -149,3 +153,15 @@ def _bytes_saved(model: Model, twin: Model) -> str:
     if own[1]:
         return f"Packed it would be {ratio} smaller ({sizes}; computed, its file still holds floats)."
     return f"Its file is {ratio} smaller ({sizes})."
+
+
+def _time_saved(model: Model, twin: Model) -> str:
+    """``"It is 6.3× faster on 1 thread (1.02 ms with packed against 6.43 ms with onnxruntime float32, batch 1)."``."""
+    own, other = model.measured, twin.measured
+    if own is None or other is None or own.p50_ms is None or other.p50_ms is None:
+        return ""
+    ratio = other.p50_ms / own.p50_ms
+    told = f"{max(ratio, 1 / ratio):.{1 if max(ratio, 1 / ratio) < 10 else 0}f}×"
+    threads = f"{own.threads} thread{'' if own.threads == 1 else 's'}"
+    times = " against ".join(f"{numbers.three_digits(one.p50_ms)} ms with {one.engine}" for one in (own, other))
+    return f"It is {told} {'faster' if ratio >= 1 else 'slower'} on {threads} ({times}, batch {own.batch})."

@@ -51,3 +51,15 @@ def test_a_mistake_is_one_sentence_and_writes_nothing(arguments: tuple[str, ...]
     assert (code, out) == (2, "")
     assert message in err and "Traceback" not in err
     assert not (tmp_path / "out").exists()
+
+
+def test_report_makes_the_page_of_a_bench_again(tmp_path: Path) -> None:
+    out = tmp_path / "cost"
+    options = ["--threads", "1", "--batch", "1", "--rounds", "1", "--seconds", "0", "--engines", "packed"]
+    code, printed, told = bnasface("bench", str(write_run(tmp_path / "mine")), *options, "--out", str(out))
+    assert code == 0 and printed.splitlines()[-1] == f"Report: {out / 'bench.html'}", told
+    before = (out / "bench.html").read_text(encoding="utf-8")
+    (out / "bench.html").unlink()
+    code, printed, told = bnasface("report", str(out))
+    assert (code, told) == (0, "") and printed.startswith(str(out / "bench.html"))
+    assert (out / "bench.html").read_text(encoding="utf-8") == before

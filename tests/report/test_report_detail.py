@@ -13,7 +13,7 @@ import extended
 import pytest
 
 from bnas_face.errors import ReportError
-from bnas_face.report import best, curves, figures, html, ranks, results, size, slices
+from bnas_face.report import best, curves, figures, html, ranks, results, size, slices, tradeoff
 from bnas_face.report.estimate import Estimate
 
 Content = dict[str, Any]
@@ -335,14 +335,14 @@ def test_beside_its_twin_the_verdict_decides_who_is_best(content: Content, save_
 
 def test_the_pareto_front_holds_models_that_no_smaller_one_beats() -> None:
     known = {0: (100, 0.9), 1: (200, 0.8), 2: (50, 0.7), 3: (50, 0.7), 4: (300, 0.95), 5: (300, 0.94)}
-    assert size.pareto(known) == {0, 2, 3, 4}
-    assert size.pareto({}) == set()
+    assert tradeoff.pareto(known) == {0, 2, 3, 4}
+    assert tradeoff.pareto({}) == set()
 
 
 def test_a_simulated_network_is_hollow_at_its_computed_size(full: Content, save_report: Save) -> None:
     result = results.load(save_report(full))
     plot = size.plots(result, figures.marks(result.models))[0]
-    found = {point.name: (point.size_bytes, point.is_computed) for point in plot.points}
+    found = {point.name: (point.amount.value, point.is_computed) for point in plot.points}
     assert found["lfw-xnor"] == (690_000, True)
     assert found["lfw-float"] == (8_421_376, False)
     assert [point.x for point in plot.points] == sorted(point.x for point in plot.points)
