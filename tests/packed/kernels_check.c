@@ -125,7 +125,7 @@ static int check_convolution(const kernels *k, const problem *p, int threads) {
   }
   convolution c = {k, threads, p->kind, *s, packed ? (void *)packed : (void *)p->input, tiles, ones};
   epilogue e = {.magnitude = magnitude, .scale = scale, .bias = bias, .before = nothing, .slope = slope};
-  e.after = nothing, e.add_gained = k->add_gained;
+  e.after = nothing, e.k = k;
   e.threshold = threshold, e.sign = sign, e.source = source, e.floats = floats, e.bits = bits;
   e.source_height = s->rows, e.source_width = s->columns, e.source_channels = s->out;
   e.out = s->out, e.words = words, e.stride = s->stride;

@@ -23,7 +23,7 @@ typedef struct {
   int64_t *offset;
   int32_t *row_class, *column_class, *border;
   int64_t n_columns_classes, padded_out;
-  int depthwise, copied;
+  int depthwise, copied, exact;
   int64_t copy_bytes, scratch_bytes, sums_bytes, addend_bytes, tile_bytes;
   unsigned char *scratch;
 } plan;
@@ -31,7 +31,8 @@ typedef struct {
 typedef struct {
   unsigned char *copy;
   void *sums;
-  float *addend, *tile;
+  float *addend;
+  void *tile; /* a block's weights as floats ±1 or as doubles */
 } space;
 
 static int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
@@ -109,14 +110,15 @@ static void measure(plan *p) {
   p->taps = s->kernel * s->kernel;
   p->padded_out = s->out + BLOCK;
   p->depthwise = s->groups > 1 && inside == 1 && outside == 1;
-  p->element = bits ? (int64_t)sizeof(uint64_t) : (int64_t)sizeof(float);
+  p->exact = p->c->kind == FLOATS_EXACT;
+  p->element = bits || p->exact ? 8 : 4; /* words and doubles, or floats */
   p->group_elements = bits ? ceil_div(inside, WORD) : inside;
   p->pixel_elements = bits ? (p->depthwise ? ceil_div(s->channels, WORD) : s->groups * p->group_elements) : s->channels;
   int64_t together = p->depthwise && bits ? WORD : BLOCK;
   p->blocks_of_group = ceil_div(p->depthwise ? s->out : outside, together);
   p->blocks = p->blocks_of_group * (p->depthwise ? 1 : s->groups);
   p->block_elements = p->taps * (p->depthwise ? (bits ? 1 : BLOCK) : p->group_elements * BLOCK);
-  p->copied = s->padding > 0 || p->depthwise || (bits && s->groups > 1 && inside % WORD);
+  p->copied = s->padding > 0 || p->depthwise || p->exact || (bits && s->groups > 1 && inside % WORD);
   p->pitch = (s->width + 2 * s->padding) * p->pixel_elements;
 }
 
@@ -140,10 +142,11 @@ static int make_space(plan *p) {
   const shape *s = &p->c->s;
   int64_t reach = s->dilation * (s->kernel - 1) + 1;
   int64_t copied_rows = p->copied ? (p->band_rows - 1) * s->stride + reach : 0;
-  p->copy_bytes = round_up(copied_rows * p->pitch * p->element + BLOCK * (int64_t)sizeof(float), 64);
+  p->copy_bytes = round_up(copied_rows * p->pitch * p->element + BLOCK * (int64_t)sizeof(double), 64);
   p->sums_bytes = round_up(s->columns * (p->depthwise ? WORD : BLOCK) * (int64_t)sizeof(float), 64);
   p->addend_bytes = p->e->source ? round_up(s->columns * BLOCK * (int64_t)sizeof(float), 64) : 0;
-  p->tile_bytes = p->c->kind == FLOATS_BITS ? round_up(p->block_elements * (int64_t)sizeof(float), 64) : 0;
+  int expanded = p->c->kind == FLOATS_BITS || p->exact;
+  p->tile_bytes = expanded ? round_up(p->block_elements * p->element, 64) : 0;
   p->scratch_bytes = p->copy_bytes + p->sums_bytes + p->addend_bytes + p->tile_bytes;
   p->scratch = malloc((size_t)(p->scratch_bytes * p->c->threads + 64));
   return p->scratch ? OK : NO_MEMORY;
@@ -155,7 +158,7 @@ static space space_of(const plan *p, int worker) {
   result.copy = (unsigned char *)aligned + p->scratch_bytes * worker;
   result.sums = result.copy + p->copy_bytes;
   result.addend = (float *)((unsigned char *)result.sums + p->sums_bytes);
-  result.tile = (float *)((unsigned char *)result.addend + p->addend_bytes);
+  result.tile = (unsigned char *)result.addend + p->addend_bytes;
   return result;
 }
 
@@ -178,10 +181,9 @@ static void copy_rows(const plan *p, int64_t image, int64_t first, int64_t last,
   const shape *s = &p->c->s;
   int64_t top = first * s->stride - s->padding, end = (last - 1) * s->stride - s->padding + s->dilation * (s->kernel - 1);
   int bits = p->c->kind == BITS_BITS;
-  int64_t from_pixel = (bits ? ceil_div(s->channels, WORD) : s->channels) * p->element;
+  int64_t from_pixel = bits ? ceil_div(s->channels, WORD) * 8 : s->channels * 4;
   int64_t side = s->padding * p->pixel_elements * p->element, inner = s->width * p->pixel_elements * p->element;
-  int regrouped = bits && !p->depthwise && from_pixel != p->pixel_elements * p->element;
-  regrouped |= bits && !p->depthwise && s->groups > 1 && (s->channels / s->groups) % WORD;
+  int regrouped = bits && !p->depthwise && s->groups > 1 && (s->channels / s->groups) % WORD;
   for (int64_t y = top; y <= end; y++, to += p->pitch * p->element) {
     if (y < 0 || y >= s->height) {
       memset(to, 0, (size_t)(p->pitch * p->element));
@@ -190,11 +192,13 @@ static void copy_rows(const plan *p, int64_t image, int64_t first, int64_t last,
     const unsigned char *from = (const unsigned char *)p->c->input + (image * s->height + y) * s->width * from_pixel;
     memset(to, 0, (size_t)side);
     memset(to + side + inner, 0, (size_t)side);
-    if (!regrouped) {
+    if (p->exact) {
+      double *wide = (double *)(to + side);
+      for (int64_t i = 0; i < s->width * s->channels; i++) wide[i] = ((const float *)from)[i];
+    } else if (!regrouped) {
       memcpy(to + side, from, (size_t)inner);
-      continue;
     }
-    for (int64_t x = 0; x < s->width; x++)
+    for (int64_t x = 0; regrouped && x < s->width; x++)
       regroup(p, (const uint64_t *)(from + x * from_pixel), (uint64_t *)(to + side) + x * p->pixel_elements);
   }
 }
@@ -209,15 +213,30 @@ static void sum_row(const plan *p, int64_t block, const unsigned char *base, con
                           room->sums);
     return;
   }
-  const float *tile = c->kind == FLOATS_BITS ? room->tile : (const float *)c->tiles + at;
-  int exact = c->kind == FLOATS_EXACT;
-  if (p->depthwise) {
-    (exact ? c->k->depthwise_exact : c->k->dot_depthwise)((const float *)base, step, p->offset, p->taps, tile, columns,
-                                                          room->sums);
+  const kernels *k = c->k;
+  int64_t channels = p->group_elements;
+  if (p->exact && p->depthwise) {
+    k->depthwise_exact((const double *)base, step, p->offset, p->taps, room->tile, columns, room->sums);
+  } else if (p->exact) {
+    k->dot_exact((const double *)base, step, p->offset, p->taps, channels, room->tile, columns, room->sums);
   } else {
-    (exact ? c->k->dot_exact : c->k->dot)((const float *)base, step, p->offset, p->taps, p->group_elements, tile,
-                                          columns, room->sums);
+    const float *tile = c->kind == FLOATS_BITS ? room->tile : (const float *)c->tiles + at;
+    if (p->depthwise) {
+      k->dot_depthwise((const float *)base, step, p->offset, p->taps, tile, columns, room->sums);
+    } else {
+      k->dot((const float *)base, step, p->offset, p->taps, channels, tile, columns, room->sums);
+    }
   }
+}
+
+/* A block's weights as `sum_row` takes them. */
+static void expand_block(const plan *p, int64_t block, void *tile) {
+  int64_t at = block * p->block_elements;
+  if (p->c->kind == FLOATS_BITS)
+    p->c->k->expand((const uint16_t *)p->c->tiles + at / BLOCK, p->block_elements / BLOCK, tile);
+  const float *from = (const float *)p->c->tiles + at;
+  double *to = tile;
+  for (int64_t i = 0; p->exact && i < p->block_elements; i++) to[i] = from[i];
 }
 
 /* Channels `channel` … `end` − 1 of an output row: one block, or the four of a depthwise word. */
@@ -286,9 +305,7 @@ static void run_task(void *context, int64_t task, int worker) {
   int light = p->c->kind == BITS_BITS && p->blocks * p->block_elements * p->element <= LIGHT_BYTES;
   int64_t chunk = light ? b1 - b0 : 1;
   for (int64_t from = b0; from < b1; from += chunk) {
-    if (p->c->kind == FLOATS_BITS)
-      p->c->k->expand((const uint16_t *)p->c->tiles + from * p->block_elements / BLOCK, p->block_elements / BLOCK,
-                      room.tile);
+    if (p->tile_bytes) expand_block(p, from, room.tile);
     for (int64_t y = y0; y < y1; y++)
       for (int64_t block = from; block < from + chunk; block++)
         block_row(p, block, top + (y - y0) * s->stride * p->pitch * p->element, image, y, &room);

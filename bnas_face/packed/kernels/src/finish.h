@@ -97,6 +97,38 @@ static void add_gained(float *sum, const float *from, const float *gain, const f
   for (; i < count; i++) sum[i] += (float)((double)from[i] * gain[i] + offset[i]);
 }
 
+/* Average of one window of one block of channels of the shortcut's source. */
+INLINE void average(const epilogue *e, const float *from, int64_t channel, int64_t rows, int64_t columns, int gained,
+                    float *to) {
+  for (int part = 0; part < PARTS; part++) {
+    int64_t at = channel + part * LANES;
+    vf sum = spread(0);
+    for (int64_t v = 0; v < rows; v++)
+      for (int64_t u = 0; u < columns; u++) {
+        vf value = load(from + (v * e->source_width + u) * e->source_channels + part * LANES);
+        sum += gained ? once(value, load(e->gain + at), load(e->offset + at)) : value;
+      }
+    if (rows * columns > 1) sum /= spread((float)(rows * columns));
+    store(to + part * LANES, sum);
+  }
+}
+
+/* Averages of a row of windows, `rows` of them inside; `from` is the first one's first value. */
+static void average_row(const epilogue *e, const float *from, int64_t channel, int64_t rows, int64_t columns,
+                        float *to) {
+  int64_t side = e->source_width == columns ? 1 : e->stride;
+  for (int64_t x = 0; x < columns; x++, from += side * e->source_channels, to += BLOCK) {
+    int64_t seen = e->source_width - x * side < side ? e->source_width - x * side : side;
+    if (e->gain) {
+      average(e, from, channel, rows, seen, 1, to);
+    } else if (rows == 2 && seen == 2) {
+      average(e, from, channel, 2, 2, 0, to);
+    } else {
+      average(e, from, channel, rows, seen, 0, to);
+    }
+  }
+}
+
 /* Signs of whole pixels: one word of 64 channels at a time, its thresholds in registers. */
 static void pack(const float *values, int64_t pixels, int64_t channels, const float *threshold, const uint32_t *sign,
                  uint64_t *bits) {

@@ -38,7 +38,7 @@ typedef struct {
   float *floats;   /* (n, rows, columns, out) or NULL */
   uint64_t *bits;  /* (n, rows, columns, words) or NULL */
   int64_t out, words, stride;
-  void (*add_gained)(float *sum, const float *from, const float *gain, const float *offset, int64_t count);
+  const struct kernels *k;
 } epilogue;
 
 /* One row of sums of one block. */
@@ -54,7 +54,7 @@ typedef struct {
   int count;                            /* channels of this block, at most BLOCK */
 } row;
 
-typedef struct {
+typedef struct kernels {
   const char *name;
   void (*pack)(const float *values, int64_t pixels, int64_t channels, const float *threshold, const uint32_t *sign,
                uint64_t *bits);
@@ -72,11 +72,12 @@ typedef struct {
   void (*linear)(const float *values, int64_t n, int64_t k, const void *weight, int half, int64_t out, int64_t first,
                  int64_t last, const float *scale, const float *bias, float *result);
   uint64_t (*popcounts)(uint64_t rounds); /* bits counted by `rounds` rounds of nothing but popcounts; for benchmarks */
-  void (*dot_exact)(const float *base, ptrdiff_t step, const int64_t *offset, int64_t taps, int64_t channels,
-                    const float *tile, int64_t pixels, float *sums);
-  void (*depthwise_exact)(const float *base, ptrdiff_t step, const int64_t *offset, int64_t taps, const float *tile,
+  void (*dot_exact)(const double *base, ptrdiff_t step, const int64_t *offset, int64_t taps, int64_t channels,
+                    const double *tile, int64_t pixels, float *sums);
+  void (*depthwise_exact)(const double *base, ptrdiff_t step, const int64_t *offset, int64_t taps, const double *tile,
                           int64_t pixels, float *sums);
   void (*add_gained)(float *sum, const float *from, const float *gain, const float *offset, int64_t count);
+  void (*average_row)(const epilogue *e, const float *from, int64_t channel, int64_t rows, int64_t columns, float *to);
 } kernels;
 
 const kernels *portable_kernels(void);

@@ -18,7 +18,7 @@ static PyObject *py_convolve(PyObject *self, PyObject *args) {
       (c.k = chosen(index, threads)) && within(c.kind, 0, 3, "Kind") &&
       read_shape(sizes, &c.s, c.kind == BITS_BITS ? MAX_BIT_KERNEL : MAX_KERNEL) && convolution_sizes(&c.s)) {
     c.threads = threads;
-    e.out = c.s.out, e.stride = c.s.stride, e.add_gained = c.k->add_gained;
+    e.out = c.s.out, e.stride = c.s.stride, e.k = c.k;
     if (take_weights(b, &c, input, tiles, ones) && take_shortcut(b, &e, &c.s, source, source_sizes) &&
         take_outputs(b, &e, floats, bits, product(product(c.s.n, c.s.rows), c.s.columns)) &&
         read_epilogue(b, arrays, &e, &memory)) {

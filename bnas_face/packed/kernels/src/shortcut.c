@@ -22,7 +22,7 @@ static void window(const epilogue *e, int64_t image, int64_t y, int64_t x, int64
       int64_t pixel = (image * e->source_height + y * side + v) * e->source_width + x * side + u;
       const float *from = e->source + pixel * e->source_channels + channel;
       if (e->gain) {
-        e->add_gained(sum, from, e->gain + channel, e->offset + channel, count);
+        e->k->add_gained(sum, from, e->gain + channel, e->offset + channel, count);
       } else {
         for (int i = 0; i < count; i++) sum[i] += from[i];
       }
@@ -54,6 +54,14 @@ void shortcut_row(const epilogue *e, row *r, int64_t image, int64_t y, int64_t c
     return;
   }
   int64_t side = same_size ? 1 : e->stride;
+  r->addend = space;
+  r->addend_step = BLOCK;
+  if (groups == 1 && r->count == BLOCK && first + BLOCK <= e->source_channels) {
+    int64_t top = y * side, seen = e->source_height - top < side ? e->source_height - top : side;
+    const float *from = e->source + (image * e->source_height + top) * e->source_width * e->source_channels + first;
+    e->k->average_row(e, from, first, seen, columns, space);
+    return;
+  }
   for (int64_t x = 0; x < columns; x++) {
     float *to = space + x * BLOCK, part[BLOCK];
     one_group(e, r, image, y, x, side, 0, to);
@@ -65,6 +73,4 @@ void shortcut_row(const epilogue *e, row *r, int64_t image, int64_t y, int64_t c
       for (int i = 0; i < r->count; i++) to[i] /= (float)groups;
     for (int i = r->count; i < BLOCK; i++) to[i] = 0;
   }
-  r->addend = space;
-  r->addend_step = BLOCK;
 }

@@ -5,7 +5,6 @@
 #include "vector.h"
 
 #define PLANES 8
-#define EXACT_PIXELS 4
 
 /* ones[channel] of 16 channels from the bit planes of their counters. */
 INLINE void unfold(const uint64_t *planes, int n_planes, int shift, int32_t *sums) {
@@ -96,41 +95,66 @@ static void dot_depthwise(const float *base, ptrdiff_t step, const int64_t *offs
     }
 }
 
-/* The same in double precision, rounded once: products are exact, so that the order of the sums does not matter. */
-INLINE void exact_pixels(const float *base, ptrdiff_t step, const int64_t *offset, int64_t taps, int64_t channels,
-                         const float *tile, int pixels, float *sums) {
-  vd total[EXACT_PIXELS][PARTS];
-  for (int p = 0; p < pixels; p++)
-    for (int part = 0; part < PARTS; part++) total[p][part] = widen(spread(0));
-  for (int64_t tap = 0; tap < taps; tap++) {
-    const float *from = base + offset[tap];
-    for (int64_t i = 0; i < channels; i++, tile += BLOCK)
-      for (int part = 0; part < PARTS; part++) {
-        vd w = widen(load(tile + part * LANES));
-        for (int p = 0; p < pixels; p++) total[p][part] += widen(spread(from[p * step + i])) * w;
-      }
-  }
-  for (int p = 0; p < pixels; p++)
-    for (int part = 0; part < PARTS; part++) store(sums + p * BLOCK + part * LANES, narrow(total[p][part]));
+#if defined(ISA_AVX512)
+#define EXACT_PIXELS 12
+#else
+#define EXACT_PIXELS 2
+#endif
+
+/* One block of sums in double precision, rounded once. */
+INLINE void round_block(const vd *total, float *sums) {
+  double values[BLOCK];
+  memcpy(values, total, sizeof values);
+  for (int i = 0; i < BLOCK; i++) sums[i] = (float)values[i];
 }
 
-static void dot_exact(const float *base, ptrdiff_t step, const int64_t *offset, int64_t taps, int64_t channels,
-                      const float *tile, int64_t pixels, float *sums) {
+/* As above in double precision: products of floats are exact in it, so that the sums' order does not matter. */
+INLINE void exact_pixels(const double *base, ptrdiff_t step, const int64_t *offset, int64_t taps, int64_t channels,
+                         const double *tile, int pixels, float *sums) {
+  vd total[EXACT_PIXELS][D_PARTS];
+#pragma GCC unroll 16
+  for (int p = 0; p < pixels; p++)
+    for (int part = 0; part < D_PARTS; part++) total[p][part] = spread_double(0);
+  for (int64_t tap = 0; tap < taps; tap++) {
+    const double *from = base + offset[tap];
+    for (int64_t i = 0; i < channels; i++, tile += BLOCK) {
+      vd w[D_PARTS];
+      for (int part = 0; part < D_PARTS; part++) w[part] = load_double(tile + part * D_LANES);
+#pragma GCC unroll 16
+      for (int p = 0; p < pixels; p++) {
+        vd value = spread_double(from[p * step + i]);
+        for (int part = 0; part < D_PARTS; part++) total[p][part] = fused_double(value, w[part], total[p][part]);
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int p = 0; p < pixels; p++) round_block(total[p], sums + p * BLOCK);
+}
+
+static void dot_exact(const double *base, ptrdiff_t step, const int64_t *offset, int64_t taps, int64_t channels,
+                      const double *tile, int64_t pixels, float *sums) {
   for (; pixels >= EXACT_PIXELS; pixels -= EXACT_PIXELS, base += EXACT_PIXELS * step, sums += EXACT_PIXELS * BLOCK)
     exact_pixels(base, step, offset, taps, channels, tile, EXACT_PIXELS, sums);
+#if EXACT_PIXELS > 7
+  for (; pixels >= 7; pixels -= 7, base += 7 * step, sums += 7 * BLOCK)
+    exact_pixels(base, step, offset, taps, channels, tile, 7, sums);
+#endif
   for (; pixels > 0; pixels--, base += step, sums += BLOCK)
     exact_pixels(base, step, offset, taps, channels, tile, 1, sums);
 }
 
-static void depthwise_exact(const float *base, ptrdiff_t step, const int64_t *offset, int64_t taps, const float *tile,
+static void depthwise_exact(const double *base, ptrdiff_t step, const int64_t *offset, int64_t taps, const double *tile,
                             int64_t pixels, float *sums) {
-  for (; pixels > 0; pixels--, base += step, sums += BLOCK)
-    for (int part = 0; part < PARTS; part++) {
-      vd total = widen(spread(0));
+  for (; pixels > 0; pixels--, base += step, sums += BLOCK) {
+    vd total[D_PARTS];
+    for (int part = 0; part < D_PARTS; part++) {
+      total[part] = spread_double(0);
       for (int64_t tap = 0; tap < taps; tap++)
-        total += widen(load(base + offset[tap] + part * LANES)) * widen(load(tile + tap * BLOCK + part * LANES));
-      store(sums + part * LANES, narrow(total));
+        total[part] = fused_double(load_double(base + offset[tap] + part * D_LANES),
+                                   load_double(tile + tap * BLOCK + part * D_LANES), total[part]);
     }
+    round_block(total, sums);
+  }
 }
 
 /* Masks of 16 channels → weights ±1. */

@@ -32,4 +32,4 @@ static void count_row(const uint64_t *base, ptrdiff_t step, const int64_t *offse
 #define TABLE(NAME)                                                                                              \
   static const kernels table = {                                                                                 \
       NAME, pack, count_row, count_depthwise, dot, dot_depthwise, expand, finish_counts, finish_floats, linear, popcounts,   \
-      dot_exact, depthwise_exact, add_gained}
+      dot_exact, depthwise_exact, add_gained, average_row}

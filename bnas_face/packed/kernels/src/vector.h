@@ -35,11 +35,16 @@ INLINE vi load_whole(const void *from) {
 
 INLINE void store(float *to, vf v) { memcpy(to, &v, sizeof v); }
 
-typedef double vd __attribute__((vector_size(LANES * 8)));
+/* Doubles: half as many in a vector of the same size. */
+#define D_LANES (LANES / 2)
+#define D_PARTS (BLOCK / D_LANES)
+typedef double vd __attribute__((vector_size(LANES * 4)));
 
-INLINE vd widen(vf v) { return __builtin_convertvector(v, vd); }
-
-INLINE vf narrow(vd v) { return __builtin_convertvector(v, vf); }
+INLINE vd load_double(const double *from) {
+  vd v;
+  memcpy(&v, from, sizeof v);
+  return v;
+}
 
 INLINE vf to_float(vi v) { return __builtin_convertvector(v, vf); }
 
@@ -49,6 +54,8 @@ INLINE vf to_float(vi v) { return __builtin_convertvector(v, vf); }
 INLINE vf spread(float v) { return _mm512_set1_ps(v); }
 INLINE vf fused(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 INLINE vf once(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+INLINE vd spread_double(double v) { return _mm512_set1_pd(v); }
+INLINE vd fused_double(vd a, vd b, vd c) { return _mm512_fmadd_pd(a, b, c); }
 INLINE vf max_zero(vf v) { return _mm512_max_ps(_mm512_setzero_ps(), v); }
 INLINE vf min_zero(vf v) { return _mm512_min_ps(_mm512_setzero_ps(), v); }
 INLINE uint32_t less(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
@@ -58,6 +65,8 @@ INLINE uint32_t less_whole(vi a, vi b) { return _mm512_cmplt_epi32_mask((__m512i
 INLINE vf spread(float v) { return _mm256_set1_ps(v); }
 INLINE vf fused(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
 INLINE vf once(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+INLINE vd spread_double(double v) { return _mm256_set1_pd(v); }
+INLINE vd fused_double(vd a, vd b, vd c) { return _mm256_fmadd_pd(a, b, c); }
 INLINE vf max_zero(vf v) { return _mm256_max_ps(_mm256_setzero_ps(), v); }
 INLINE vf min_zero(vf v) { return _mm256_min_ps(_mm256_setzero_ps(), v); }
 INLINE uint32_t less(vf a, vf b) { return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
@@ -70,8 +79,14 @@ INLINE vf fused(vf a, vf b, vf c) { return (vf)vfmaq_f32((float32x4_t)c, (float3
 INLINE vf once(vf a, vf b, vf c) { return fused(a, b, c); }
 #else
 INLINE vf fused(vf a, vf b, vf c) { return a * b + c; }
-INLINE vf once(vf a, vf b, vf c) { return narrow(widen(a) * widen(b) + widen(c)); } /* as the numpy definition */
+INLINE vf once(vf a, vf b, vf c) { /* as the numpy definition */
+  vf result;
+  for (int i = 0; i < LANES; i++) result[i] = (float)((double)a[i] * b[i] + c[i]);
+  return result;
+}
 #endif
+INLINE vd spread_double(double v) { return (vd){v, v}; }
+INLINE vd fused_double(vd a, vd b, vd c) { return a * b + c; } /* of floats, whose products are exact: rounded once */
 INLINE vf max_zero(vf v) { return (vf)((vi)v & ~(v < 0)); }
 INLINE vf min_zero(vf v) { return (vf)((vi)v & (v < 0)); }
 INLINE uint32_t four(vi mask) {
