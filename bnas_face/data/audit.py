@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -41,7 +40,7 @@ def check(spec: str, against: str | None = None, progress: Progress | None = Non
     Parameters
     ----------
     spec : str
-        ``"lfw"``, ``"folder:PATH"``, ….
+        ``"lfw"``, ``"folder:PATH"``, ``"records:PATH"``, ….
     against : str or None
         Another dataset, whose people by name are counted here.
     progress : callable or None
@@ -53,7 +52,8 @@ def check(spec: str, against: str | None = None, progress: Progress | None = Non
         If the set is unknown, absent, or cannot be opened at all.
     """
     dataset = spec.partition(":")[0]
-    importing.rules_of(dataset)  # a rendered set has nothing on disk to check
+    if dataset != "records":
+        importing.rules_of(dataset)  # a rendered set has nothing on disk to check
     images = datasets.load(spec)
     facts = [f"{images.name}: {len(images):,} images of {images.n_identities:,} identities, {images.size_px} px."]
     problems = [*_counts(images, dataset), *_broken(images, progress)]
@@ -63,7 +63,8 @@ def check(spec: str, against: str | None = None, progress: Progress | None = Non
     name = spec.partition(":")[2] if dataset == "folder" else dataset
     if library.is_imported(name):
         found = library.manifest(name)
-        problems += [*_content(found, facts), *_records(found), *_pair_lists(found, images, facts)]
+        problems += [*_content(found, facts), *_pair_lists(found, images, facts)]
+    problems += _records(images)
     return Findings(facts=tuple(facts), problems=tuple(problems))
 
 
@@ -102,17 +103,17 @@ def _content(found: library.Manifest, facts: list[str]) -> Iterator[str]:
         facts.append(f"{n_copies:,} images are byte for byte copies of another.")
 
 
-def _records(found: library.Manifest) -> Iterator[str]:
+def _records(images: FaceImages) -> Iterator[str]:
     """Identity records of a ``.rec`` against the labels of its images."""
-    if found.reference is None or not found.reference.endswith(".rec"):
-        return
-    from bnas_face.data.formats import record_sets, recordio
+    from bnas_face.data.formats import record_sets
 
-    with recordio.RecordFile(Path(found.reference)) as file:
-        try:
-            yield from record_sets.identity_problems(file, record_sets.list_images(file))
-        except FormatError as error:
-            yield str(error)
+    if not isinstance(images.read, record_sets.RecordReader):
+        return
+    file = images.read.file
+    try:
+        yield from record_sets.identity_problems(file, record_sets.list_images(file))
+    except FormatError as error:
+        yield str(error)
 
 
 def _pair_lists(found: library.Manifest, images: FaceImages, facts: list[str]) -> Iterator[str]:

@@ -1,12 +1,10 @@
 """Batches made by processes: torch's DataLoader hands out the units and passes pixels through shared memory.
 
-The processes come from a fork server, a fresh interpreter: neither threads nor GPU handles of the training are copied
-into them. Each decodes with one thread.
+See `bnas_face.data.processes` for where the processes come from.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import warnings
 from collections import deque
@@ -16,13 +14,14 @@ from typing import Any, Generic
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from bnas_face.data import processes
 from bnas_face.data.loader import Made, T
 from bnas_face.data.sources import Pixels
 from bnas_face.errors import DatasetError
 
 MOST = 8
 """Processes by default, at most."""
-PREFETCH = 4
+PREFETCH = 2
 """Batches each process makes ahead."""
 
 
@@ -44,9 +43,7 @@ class _Units(Dataset[tuple[torch.Tensor, Mapping[int, str]]]):
 
 
 def _begin(_: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(0)
+    processes.begin()
 
 
 def _same(item: object) -> object:
@@ -75,8 +72,6 @@ def in_processes(
     DatasetError
         If a process dies.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
     told = _Told(units)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")  # more than cores: as asked for
@@ -89,7 +84,7 @@ def in_processes(
                 collate_fn=_same,
                 prefetch_factor=PREFETCH,
                 worker_init_fn=_begin,
-                multiprocessing_context=context,
+                multiprocessing_context=processes.fork_server(),
             )
         )
     try:
@@ -100,5 +95,5 @@ def in_processes(
             raise
         raise DatasetError(
             f"A process that loads images of '{name}' died ({str(error).splitlines()[0]}). It may have been out "
-            "of memory: go on with --resume and fewer --workers, or with --workers 0."
+            "of memory, or of shared memory (/dev/shm): go on with --resume and fewer --workers, or with --workers 0."
         ) from None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -117,3 +120,32 @@ def test_a_reader_of_a_selection_travels_to_processes(records: record_sets.Recor
         list(loader.batches(Streamed.of(images, 32), images.labels, order, workers=workers)) for workers in (0, 1)
     )
     assert len(here) == 2 and all(map(_same, here, there))
+
+
+def test_processes_end_when_the_training_is_killed(records: record_sets.RecordReader, tmp_path: Path) -> None:
+    code = f"""
+import os, pathlib, numpy as np
+from bnas_face.data import loader
+from bnas_face.data.formats import record_sets, recordio
+from bnas_face.data.sources import Streamed
+
+if __name__ == "__main__":
+    reader = record_sets.RecordReader(recordio.RecordFile(pathlib.Path({str(records.file.path)!r})), np.arange(40), 32)
+    order = loader.Order(batch_size=2, seed=0, epoch=0)
+    batches = loader.batches(Streamed("x", reader, 40, 32), np.zeros(40), order, workers=1, skip_corrupt=True)
+    next(batches)
+    import multiprocessing
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), 9)
+"""
+    script = tmp_path / "killed.py"
+    script.write_text(code)
+    killed = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, text=True, check=False, timeout=100)
+    (worker,) = map(int, killed.stdout.split())
+    assert killed.returncode == -signal.SIGKILL
+    for _ in range(100):
+        if not Path(f"/proc/{worker}").exists():
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the process outlived the training")

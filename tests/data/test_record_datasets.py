@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bnas_face.config import cache_root
-from bnas_face.data import datasets
+from bnas_face.data import audit, datasets
 from bnas_face.data.formats import encoded, record_sets, recordio
 from bnas_face.data.synthetic import record_sets as rendered
 from bnas_face.errors import BnasFaceError, BrokenImageError, DatasetError, FormatError
@@ -97,6 +97,13 @@ def test_a_person_none_of_whose_records_has_a_frame_is_an_error(rec: Path) -> No
 def test_a_first_image_that_cannot_be_decoded_does_not_hide_the_set(rec: Path) -> None:
     _overwrite(rec, 1, bytes(8), at=32)
     assert datasets.load(f"records:{rec}").size_px == 16
+
+
+def test_a_check_names_what_is_damaged(rec: Path) -> None:
+    assert audit.check(f"records:{rec}").problems == ()
+    offset = _overwrite(rec, 5, bytes(8), at=32)
+    (problem,) = audit.check(f"records:{rec}").problems
+    assert f"record 5 at byte {offset} of" in problem
 
 
 def test_offsets_of_any_order_are_found(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ said in ``render.json``, and such a set is a load test, no study.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 from collections import deque
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnas_face import files
+from bnas_face.data import processes
 from bnas_face.data.augment import Augmenter
 from bnas_face.data.formats import encoded
 from bnas_face.data.formats.recordio import Record, append
@@ -192,9 +192,8 @@ def _rendered(
     plan: RenderPlan, parts: list[NDArray[np.int64]], workers: int
 ) -> Iterator[tuple[NDArray[np.int64], list[bytes]]]:
     """The parts' images in order, made ahead by processes; a few parts at most wait in memory."""
-    context = multiprocessing.get_context("forkserver")
     waiting: deque[tuple[NDArray[np.int64], Future[list[bytes]]]] = deque()
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=processes.fork_server(), initializer=processes.begin) as pool:
         try:
             for people in parts:
                 waiting.append((people, pool.submit(render_part, plan, people)))
