@@ -9,7 +9,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from types import FrameType
+from typing import Any, TypeVar
 
 from bnas_face.errors import ConfigError, TrainingError
 
@@ -17,8 +19,10 @@ TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTI
 SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NNODES")
 INTERACTIVE = ("bash", "interactive")
 """Names of SLURM jobs in whose shell programs are started by hand, as lightning-fabric has it."""
+GO_ON = "What was saved is kept: go on with --resume, with any number of processes."
 _LOST = ("gloo", "nccl", "connection closed", "connection reset", "socket")
 _DRAINED_S = 0.1
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,80 @@ def _read(found: Mapping[str, str]) -> Job:
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def joined(wait_minutes: float = 10.0) -> Iterator[Job]:
+    """The processes that torchrun or SLURM started meet, so that `told` and `collected` work, and end together.
+
+    Parameters
+    ----------
+    wait_minutes : float
+        For each other, at most.
+
+    Raises
+    ------
+    ConfigError
+        As `job`.
+    TrainingError
+        As `together`.
+    """
+    found = job()
+    if not found.launcher or found.world_size == 1:
+        yield found
+        return
+    import torch
+    import torch.distributed as distributed
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(found.local_rank % torch.cuda.device_count())
+    if found.launcher == "slurm":
+        _set_address()
+    limit = timedelta(minutes=wait_minutes)
+    distributed.init_process_group("gloo", rank=found.rank, world_size=found.world_size, timeout=limit)
+    with together("Call again: embeddings that were computed are kept."):
+        yield found
+
+
+def _set_address() -> None:
+    """Where the first process of a SLURM job listens, as lightning-fabric finds it out."""
+    try:
+        from lightning_fabric.plugins.environments import SLURMEnvironment
+    except ImportError:
+        from lightning.fabric.plugins.environments import SLURMEnvironment
+    environment = SLURMEnvironment()
+    os.environ["MASTER_ADDR"] = environment.main_address
+    os.environ["MASTER_PORT"] = str(environment.main_port)
+
+
+def told(value: T) -> T:
+    """What the first process says, in all of them."""
+    import torch.distributed as distributed
+
+    if not distributed.is_initialized():
+        return value
+    values = [value]
+    distributed.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def collected(value: T) -> list[T]:
+    """What all processes say, in their order, in the first; an empty list in the others."""
+    import torch.distributed as distributed
+
+    if not distributed.is_initialized():
+        return [value]
+    is_first = distributed.get_rank() == 0
+    values: list[Any] = [None] * (distributed.get_world_size() if is_first else 0)
+    distributed.gather_object(value, values if is_first else None)
+    return values
+
+
+@contextmanager
+def together(remedy: str = GO_ON) -> Iterator[None]:
     """The processes of a job, which must have met already, end together, and none waits for one that has ended.
+
+    Parameters
+    ----------
+    remedy : str
+        What the user is to do when one has ended.
 
     Raises
     ------
@@ -102,7 +178,15 @@ def together() -> Iterator[None]:
     if not distributed.is_initialized():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _end)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise TrainingError(
+            "This process was asked to end (SIGTERM): another one of its job has ended, or the job was cancelled. "
+            + remedy
+        )
+
+    before = signal.signal(signal.SIGTERM, end)  # torchrun and SLURM send it when a process has ended
     try:
         yield
         distributed.barrier()
@@ -113,20 +197,10 @@ def together() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher's: this process ends by itself, and says why
         raise TrainingError(
             f"Another of the {distributed.get_world_size()} processes has ended or does not answer, which process "
-            f"{distributed.get_rank()} noticed. Its own message says why, if it could give one. What was saved is "
-            "kept: go on with --resume, with any number of processes."
+            f"{distributed.get_rank()} noticed. Its own message says why, if it could give one. {remedy}"
         ) from error
     finally:
         _leave()
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    """What torchrun and SLURM send to the others when a process has ended, or to all when the job is cancelled."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise TrainingError(
-        "This process was asked to end (SIGTERM): another one of its job has ended, or the job was cancelled. What was "
-        "saved is kept: go on with --resume, with any number of processes."
-    )
 
 
 def _is_lost(error: RuntimeError) -> bool:

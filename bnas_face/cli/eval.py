@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from bnas_face import ranks
 from bnas_face.cli import _evaluation, _results, _show
 from bnas_face.config import REPORTS
 
@@ -49,12 +50,19 @@ def command(
     Examples:
       bnasface eval --protocol demo_lfw
       bnasface eval --protocol lfw --protocol cfp_fp --model runs/mine --model onnx:FILE --out reports/mine
+      torchrun --nproc-per-node 4 -m bnas_face eval --protocol ijbc --model runs/mine
     """
-    from bnas_face.evaluate import evaluate, plan
+    from bnas_face.evaluate import evaluate, plan, shared
     from bnas_face.report import html
 
     chosen = plan.models_or_runs(models, protocols, options["convention"])
     folder = out or plan.default_out(REPORTS, chosen, protocols)
+    with _show.embedding_progress() as progress, ranks.joined() as job:
+        if job.world_size > 1:
+            opened = {name: value for name, value in options.items() if name != "seed"}
+            shared.embed_all(chosen, protocols, progress=progress if job.is_first else None, **opened)
+    if not job.is_first:
+        return
     with _show.embedding_progress() as progress:
         result = evaluate.evaluate(
             chosen,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import zipfile
 import zlib
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnas_face import files, tables
+from bnas_face import files, ranks, tables
 from bnas_face.config import cache_root
 from bnas_face.data.images import FaceImages, read_usable, resize
 from bnas_face.errors import BnasFaceError, BrokenImageError, ConfigError, ProtocolError
@@ -116,11 +117,10 @@ def embed_images(
     flip = flip and embedder.flip
     path = cache_file(embedder, images, flip=flip)
     known = _read_cache(path, embedder) if cache else _nothing(embedder)
-    row_of = {image_id: row for row, image_id in enumerate(known.image_ids)}
-    missing = np.array([i for i, image_id in zip(indices, wanted, strict=True) if image_id not in row_of], np.int64)
+    missing = _missing(known, wanted, indices)
     start = 0
     while start < len(missing):
-        part = missing[start : start + max(KEPT_EVERY, int(KEPT_SHARE * len(known.image_ids)))]
+        part = missing[start : start + _until_kept(known)]
         known = _join(known, _compute(embedder, images, part, batch_size, flip, _after(progress, start, len(missing))))
         start += len(part)
         if cache:
@@ -134,6 +134,41 @@ def embed_images(
         n_from_cache=len(wanted) - len(missing),
         lengths=_lengths(known)[rows],
     )
+
+
+def embed_together(
+    embedder: Embedder,
+    images: FaceImages,
+    *,
+    ids: Sequence[str] | None = None,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+    flip: bool = True,
+) -> None:
+    """Have all processes of a job embed a part of what the cache lacks, and the first one keep it, in the old order.
+
+    Every process calls this with the same arguments (`ranks.joined`); `embed_images` finds everything in the cache
+    then.
+    Parameters and errors as in `embed_images`.
+    """
+    job = ranks.job()
+    wanted = tuple(dict.fromkeys(images.image_ids if ids is None else ids))
+    flip = flip and embedder.flip
+    path = cache_file(embedder, images, flip=flip)
+    known = _read_cache(path, embedder) if job.is_first else _nothing(embedder)
+    indices = _positions(wanted, images.image_ids, f"dataset '{images.name}'")
+    missing, at_once = ranks.told((_missing(known, wanted, indices), job.world_size * _until_kept(known)))
+    for start in range(0, len(missing), at_once):
+        share = np.array_split(missing[start : start + at_once], job.world_size)[job.rank]
+        n_before = start // job.world_size
+        found = ranks.collected(
+            _compute(
+                embedder, images, share, batch_size, flip, _after(progress, n_before, len(missing) // job.world_size)
+            )
+        )
+        if found:
+            known = functools.reduce(_join, found, known)
+            _write_cache(path, known)
 
 
 def cache_file(embedder: Embedder, images: FaceImages, *, flip: bool = True) -> Path:
@@ -156,6 +191,17 @@ def _positions(ids: Sequence[str], known: Sequence[str], where: str) -> NDArray[
             near = tables.suggest(image_id, known)
             raise ProtocolError(f"Image '{image_id}' is not in {where} ({len(known)} images).{near}")
     return np.array([position[image_id] for image_id in ids], np.int64)
+
+
+def _missing(known: Embeddings, wanted: Sequence[str], indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of `indices`, of the `wanted` images, that are not among the known."""
+    there = set(known.image_ids)
+    return np.array([i for i, image_id in zip(indices, wanted, strict=True) if image_id not in there], np.int64)
+
+
+def _until_kept(known: Embeddings) -> int:
+    """Images to embed before the cache is written again."""
+    return max(KEPT_EVERY, int(KEPT_SHARE * len(known.image_ids)))
 
 
 def _after(progress: Progress | None, n_before: int, n_total: int) -> Callable[[int], None]:

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from bnas_face import files, machine, tables
+from bnas_face import files, machine, ranks, tables
 from bnas_face import genotype as genotypes
 from bnas_face.config import SearchConfig
-from bnas_face.errors import CheckpointError, TrainingError
+from bnas_face.errors import CheckpointError, ConfigError, TrainingError
 from bnas_face.genotype import Genotype
 from bnas_face.search import folder, log, presets, searchers
 from bnas_face.search.progress import Moment, TimeLeft
@@ -94,6 +94,11 @@ def search(
     BnasFaceError
         If the folder cannot be written to; earlier files are unchanged.
     """
+    if ranks.job().world_size > 1:
+        raise ConfigError(
+            f"A search runs in one process, and {ranks.job().world_size} were started. Call bnasface search without "
+            "torchrun or with one task; several searches may run beside one another under their own names."
+        )
     config = presets.resolve(config)
     presets.check_names(config)
     presets.check_binarizer(config)
