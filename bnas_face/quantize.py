@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,10 @@ CALIBRATE = "demo:50x4"
 N_IMAGES = 200
 PER_CHANNEL_OPSET = 17
 """Of ONNX; 8-bit weights with a scale per channel need 13."""
+ONNX = "onnx:"
+ENDING = "_int8.onnx"
+COMPARED = "demo:12x2"
+"""Rendered faces that are embedded by both networks."""
 QUANTISED = ("Conv", "Gemm", "MatMul")
 """Batch norms that cannot be folded stay float: in 8 bits they make iresnet18 slower and less exact."""
 
@@ -34,6 +39,106 @@ class Calibration:
 
     def __str__(self) -> str:
         return f"{self.n_images} images of {self.spec}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantised:
+    """What `export` wrote.
+
+    Attributes
+    ----------
+    path : Path
+    file_bytes, source_bytes : int
+        Of the file and of the float ONNX file it was made from.
+    calibration : Calibration
+    tested_by : tuple of str
+        Protocols whose images the calibration took: the file must not be tested on them.
+    drift : float
+        Largest 1 − cosine between the embeddings of an image before and after.
+    n_images : int
+        Rendered faces compared.
+    """
+
+    path: Path
+    file_bytes: int
+    source_bytes: int
+    calibration: Calibration
+    tested_by: tuple[str, ...]
+    drift: float
+    n_images: int
+
+
+def export(spec: str, *, out: Path | None = None, calibrate: str = CALIBRATE) -> Quantised:
+    """Write a run or an ONNX file in 8 bits, with its side-car, so that it can be evaluated.
+
+    Parameters
+    ----------
+    spec : str
+        A run folder, or ``onnx:FILE``.
+    out : Path or None
+        None: ``model_int8.onnx`` in the run folder, ``FILE_int8.onnx`` beside the file.
+    calibrate : str
+        See `int8`.
+
+    Raises
+    ------
+    ConfigError
+        If the network is 1-bit or in 8 bits already.
+    CheckpointError, PackingError, MissingDependencyError, UnknownNameError, DatasetError
+        See `int8` and `bnas_face.export.export`.
+    """
+    from bnas_face.models.backbones.onnx import OnnxNetwork
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = _float_file(spec, Path(folder))
+        network = OnnxNetwork(source)
+        if network.activation_bits == 8:
+            raise ConfigError(f"'{spec}' has 8 bits already. Evaluate it as it is.")
+        target = out or (
+            source.with_name(source.stem + ENDING) if spec.startswith(ONNX) else Path(spec) / f"model{ENDING}"
+        )
+        calibration = int8(source, target, preprocessing=network.preprocessing, calibrate=calibrate)
+        faces = datasets.load(COMPARED)
+        images = resize(faces.read(np.arange(len(faces))), network.preprocessing.size_px)
+        made = OnnxNetwork(target)
+        return Quantised(
+            path=target,
+            file_bytes=made.file_bytes,
+            source_bytes=network.file_bytes,
+            calibration=calibration,
+            tested_by=tested_by(calibration.spec),
+            drift=_drift(network.forward(images), made.forward(images)),
+            n_images=len(images),
+        )
+
+
+def _float_file(spec: str, folder: Path) -> Path:
+    """The float ONNX file that a model is, or is exported to in `folder`."""
+    if spec.startswith(ONNX):
+        return Path(spec.removeprefix(ONNX))
+    from bnas_face import export as exports
+    from bnas_face.models import cost, saved
+
+    model, _, _ = saved.load(Path(spec))
+    if cost.binary_parameters(model):
+        raise ConfigError(f"'{spec}' has 1-bit weights; 8 bits would make it larger. Use --to packed.")
+    return exports.export(Path(spec), "onnx", out=folder / "model.onnx").path
+
+
+def tested_by(spec: str) -> tuple[str, ...]:
+    """Protocols that test on images of a dataset; rendered protocols draw people of their own, and are none of them."""
+    from bnas_face.evaluate import protocol
+
+    name = spec.partition(":")[0]
+    cards = {card: protocol.card(card) for card in protocol.names()}
+    return tuple(
+        card for card, found in cards.items() if found.dataset == name and getattr(found, "format", "") != "rendered"
+    )
+
+
+def _drift(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    own, new = (values / np.linalg.norm(values, axis=1, keepdims=True) for values in (one, other))
+    return max(0.0, float(1 - (own * new).sum(axis=1).min()))
 
 
 def int8(source: Path, target: Path, *, preprocessing: Preprocessing, calibrate: str = CALIBRATE) -> Calibration:

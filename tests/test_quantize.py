@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
 from bnas_face import quantize
+from bnas_face.cli import cli
 from bnas_face.errors import CheckpointError, ConfigError, DatasetError, MissingDependencyError, UnknownNameError
 from bnas_face.models.backbones._preprocessing import Preprocessing
 from bnas_face.models.backbones.onnx import OnnxNetwork
@@ -67,6 +69,24 @@ def test_the_file_says_how_images_are_prepared_and_what_it_was_calibrated_on(net
     assert found.source == "side-car a_int8.onnx.json"
     kept = {entry.key: entry.value for entry in onnx.load(str(target)).metadata_props}
     assert kept["calibration"] == "8 images of demo:4x2@64"
+
+
+def test_export_writes_eight_bits_beside_the_file_and_says_how_far_they_drift(network: Path) -> None:
+    done = CliRunner().invoke(cli, ["export", f"onnx:{network}", "--to", "onnx_int8", "--calibrate", "demo:4x2@64"])
+    assert done.exit_code == 0, done.output
+    made = network.with_name("a_int8.onnx")
+    first, second = done.output.splitlines()
+    assert first == f"{made}: {made.stat().st_size:,} bytes; in float32 it has {network.stat().st_size:,}."
+    assert second.startswith("Calibrated on 8 images of demo:4x2@64. On 24 rendered faces 1 − cosine is at most 0.")
+    assert OnnxNetwork(made).activation_bits == 8
+    again = CliRunner().invoke(cli, ["export", f"onnx:{made}", "--to", "onnx_int8"])
+    assert str(again.exception) == f"'onnx:{made}' has 8 bits already. Evaluate it as it is."
+
+
+def test_a_file_calibrated_on_tested_people_says_so() -> None:
+    assert quantize.tested_by("lfw:deep")[0] == "lfw"
+    assert {"cfp_ff", "cfp_fp"} <= set(quantize.tested_by("cfp"))
+    assert quantize.tested_by("demo:4x2") == ()
 
 
 @pytest.mark.parametrize(

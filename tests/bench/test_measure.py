@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from small_runs import write_run, write_twin
 
-from bnas_face import export, files
+from bnas_face import export, files, quantize
 from bnas_face.bench import measure, output, runner
 from bnas_face.bench.measure import Plan, bench
 from bnas_face.errors import CheckpointError, ConfigError, UnknownNameError
@@ -70,6 +70,17 @@ def test_bytes_are_those_of_the_file_that_is_shipped(measured: dict[str, Any], r
     int8, float32 = (rows_of(measured, "twin", engine)[0] for engine in ("onnxruntime_int8", "onnxruntime"))
     assert int8["file_bytes"] < float32["file_bytes"]
     assert (int8["is_quantised"], float32["is_quantised"]) == (True, False)
+
+
+def test_a_one_bit_run_is_not_exported_to_eight_bits_and_its_twin_is(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has 1-bit weights; 8 bits would make it larger"):
+        quantize.export(str(runs / "one_bit"))
+    made = quantize.export(str(runs / "twin"), out=tmp_path / "a.onnx", calibrate="demo:4x2@64")
+    assert made.file_bytes < made.source_bytes and made.drift < 0.1
+    (model,) = bench(["onnx:" + str(made.path)], Plan(engines=("torch",), **QUICK))["models"]
+    twin = bench([str(runs / "twin")], Plan(engines=("packed",), **QUICK))["models"][0]
+    assert (model["weight_bits"], model["activation_bits"]) == (8, 8)
+    assert model["n_float_macs"] == twin["n_float_macs"]
 
 
 def test_operations_are_counted_by_what_they_multiply(measured: dict[str, Any]) -> None:
