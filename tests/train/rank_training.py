@@ -21,7 +21,7 @@ from torch import nn
 
 from bnas_face.errors import BnasFaceError
 from bnas_face.models.pixels import normalised
-from bnas_face.train import learner, loop, recipe
+from bnas_face.train import learner, loop, recipe, trainer
 
 
 class Frozen(learner.Learner):
@@ -62,6 +62,7 @@ def run(settings):
     people = draw_people()
     with (
         mock.patch.object(loop, "Learner", Frozen),
+        mock.patch.object(trainer, "Learner", Frozen),
         mock.patch.object(learner, "normalised", lambda pixels: normalised(pixels).double()),
         mock.patch.object(loop.Trainer, "_step", counted),
         mock.patch("bnas_face.data.datasets.load", lambda spec: people),

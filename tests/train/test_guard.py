@@ -15,6 +15,7 @@ from torch import nn
 from bnas_face.config import TrainConfig
 from bnas_face.errors import TrainingError
 from bnas_face.train import checkpoint, guard, log, loop
+from bnas_face.train import step as steps
 
 pytestmark = pytest.mark.usefixtures("patterns")
 Tiny = Callable[..., TrainConfig]
@@ -22,7 +23,7 @@ Tiny = Callable[..., TrainConfig]
 
 def spoil(monkeypatch: pytest.MonkeyPatch, at: set[int], where: str) -> None:
     """In steps `at` (0-based), a weight, the loss, or the gradient of one weight is not finite."""
-    real_step, real_backward = loop.Trainer._step, loop.step.backward
+    real_step, real_backward = loop.Trainer._step, steps.backward
     now = {"bad": False}
 
     def step(self: loop.Trainer, batch: Any) -> float:
@@ -41,7 +42,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, at: set[int], where: str) -> None:
         return loss
 
     monkeypatch.setattr(loop.Trainer, "_step", step)
-    monkeypatch.setattr(loop.step, "backward", backward)
+    monkeypatch.setattr(steps, "backward", backward)
 
 
 @pytest.mark.parametrize(

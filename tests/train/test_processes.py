@@ -16,6 +16,7 @@ from small_training import make_config
 from bnas_face.errors import ConfigError, TrainingError
 from bnas_face.ranks import Job
 from bnas_face.train import checkpoint, devices, loop, runs
+from bnas_face.train import step as steps
 
 SETTINGS = {
     "width": 0.125,
@@ -182,13 +183,13 @@ def test_a_further_process_goes_on_with_the_settings_of_the_first(tmp_path, monk
 
 @pytest.mark.usefixtures("patterns")
 def test_a_sampled_gradient_that_is_not_finite_is_named(tmp_path, monkeypatch, tiny):
-    original = loop.step.backward
+    original = steps.backward
 
     def backward(fabric, wrapped, batch, *, parts):
         loss = original(fabric, wrapped, batch, parts=parts)
         wrapped.head.head.weight.grad = float("nan") * wrapped.head.head.weight.grad
         return loss
 
-    monkeypatch.setattr(loop.step, "backward", backward)
+    monkeypatch.setattr(steps, "backward", backward)
     with pytest.raises(TrainingError, match=r"Step 1 .*the gradient of 'head\.head\.weight' was not finite"):
         loop.train(tiny(sample_rate=0.5), tmp_path / "mine")
