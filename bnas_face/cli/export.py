@@ -18,10 +18,10 @@ import click
 )
 @click.option(
     "--floats",
-    type=click.Choice(["fp16", "fp32"]),
+    type=click.Choice(["int8", "fp16", "fp32"]),
     default="fp16",
     show_default=True,
-    help="Packed: float weights behind the last sign in half or single precision; all others are single.",
+    help="Packed: float weights behind the last sign; int8 is for linear layers. All others are single precision.",
 )
 @click.option(
     "--calibrate",

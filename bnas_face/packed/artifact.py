@@ -12,7 +12,7 @@ then               the tensors in the order of the header, each from a multiple 
 
 The header has ``graph`` (operations, see `graph.Operation`; tensors by number), ``tensors`` (type and shape of each;
 where they lie follows from that), ``preprocessing``, ``provenance``. The types are ``float32``, ``float16``, ``int32``,
-``uint8`` and ``bits`` (see `graph.Bits`). Tensors are read in place through a memory map.
+``uint8``, ``int8`` and ``bits`` (see `graph.Bits`). Tensors are read in place through a memory map.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ DIGEST = slice(PREFIX.size, PREFIX.size + 32)
 START = 64
 MOST_HEADER_BYTES = 1 << 24
 MOST_WHOLE = 1 << 31
-DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("float32", "float16", "int32", "uint8")}
+DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("float32", "float16", "int32", "uint8", "int8")}
 BITS = "bits"
 MOST_DIMENSIONS = 4
 FIELDS = ("kind", "name", "inputs", "shortcut", "settings", "tensors", "floats", "bits", "signs_of")

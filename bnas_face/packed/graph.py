@@ -51,7 +51,7 @@ WEIGHTS = {
     "binary_convolution": ("bits",),
     "signed_convolution": ("bits",),
     "convolution": ("float32", "float16"),
-    "linear": ("float32", "float16"),
+    "linear": ("float32", "float16", "int8"),
 }
 
 

@@ -17,9 +17,10 @@ from bnas_face.packed import fusion, lowering
 from bnas_face.packed.artifact import Artifact
 from bnas_face.packed.graph import Graph, Operation, before_signs
 
-FLOATS = ("fp16", "fp32")
+FLOATS = ("int8", "fp16", "fp32")
 FILE = "model.bnn"
 PREPROCESSING = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "colour_order": "RGB"}
+LARGEST_INT8 = 127
 LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
@@ -57,6 +58,7 @@ def lower(model: nn.Module, size_px: int, *, floats: str = "fp16") -> Graph:
     floats : str
         ``"fp16"`` stores the weights of float convolutions and linear layers in half precision where no sign comes
         after them, so that rounding turns no bit. ``"fp32"`` stores all in single precision, as everything else is.
+        ``"int8"`` is ``"fp16"`` but for linear layers, whose weights are whole multiples of a step of each output.
 
     Raises
     ------
@@ -68,9 +70,24 @@ def lower(model: nn.Module, size_px: int, *, floats: str = "fp16") -> Graph:
     if model.training:
         raise PackingError("The network is in training mode, in which batch norms have no fixed values. Call eval().")
     operations = fusion.fuse(lowering.lower(model, size_px).nodes)
-    if floats == "fp16":
+    if floats == "int8":
+        _quantise(operations)
+    if floats != "fp32":
         _halve(operations)
     return Graph(operations=operations, size_px=size_px, embedding_dim=operations[-1].tensors["weight"].shape[0])
+
+
+def _quantise(operations: Sequence[Operation]) -> None:
+    """Store the weights of linear layers as 8-bit multiples of a step per output, the largest at ±127 steps."""
+    for operation in operations:
+        if operation.kind != "linear":
+            continue
+        weight: Any = operation.tensors["weight"]
+        step = np.abs(weight).max(axis=1) / LARGEST_INT8
+        step[step == 0] = 1.0
+        operation.tensors["weight"] = np.rint(weight / step[:, None]).astype(np.int8)
+        scale: Any = operation.tensors.get("scale", np.ones(len(weight), np.float32))
+        operation.tensors["scale"] = (scale * step).astype(np.float32)
 
 
 def _halve(operations: Sequence[Operation]) -> None:

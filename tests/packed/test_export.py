@@ -21,7 +21,7 @@ from bnas_face.evaluate import evaluate, twins
 from bnas_face.evaluate.embedders import open_embedder
 from bnas_face.models import saved
 from bnas_face.models.backbones.onnx import OnnxNetwork
-from bnas_face.packed import pack
+from bnas_face.packed import load, pack
 
 BINARY, TWIN = "iresnet18-xnor-a1-convolution", "iresnet18-none-a32-convolution"
 
@@ -44,6 +44,19 @@ def test_export_writes_a_packed_model_and_says_how_it_compares() -> None:
     assert second.startswith("Checked on 24 rendered faces: 1 − cosine at most ")
     percent = second.partition("accuracy ")[2].partition("%")[0]
     assert second.endswith(f"accuracy {percent}%, of the run {percent}%.")
+
+
+def test_8_bits_are_for_the_embedding_layer_and_take_a_quarter_of_its_octets() -> None:
+    run = run_folder(BINARY, "mine")
+    single, eight = (export.export(run, "packed", floats=floats, out=run / floats) for floats in ("fp32", "int8"))
+    layer = load(run / "int8").graph.operations[-1]
+    weight, scale = np.asarray(layer.tensors["weight"]), np.asarray(layer.tensors["scale"])
+    exact = load(run / "fp32").graph.operations[-1]
+    wanted = np.asarray(exact.tensors["weight"]) * np.asarray(exact.tensors["scale"])[:, None]
+    assert weight.dtype == np.int8 and (np.abs(weight).max(axis=1) == 127).all()
+    assert (np.abs(weight * scale[:, None] - wanted) <= 0.5001 * np.abs(scale)[:, None]).all()
+    assert single.file_bytes - eight.file_bytes == pytest.approx(3 * weight.size, abs=1000)
+    assert eight.drift <= 1e-3 and eight.accuracy == pytest.approx(single.accuracy, abs=0.02)
 
 
 def test_a_packed_model_is_opened_by_its_path_and_knows_where_it_comes_from() -> None:

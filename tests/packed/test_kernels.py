@@ -211,14 +211,15 @@ def test_pools_sums_and_signs_are_those_of_the_definition(
 
 
 @compiled
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8])
 @pytest.mark.parametrize(("n", "k", "out"), [(1, 7, 5), (4, 513, 64), (7, 128, 33), (0, 16, 16)])
 def test_a_linear_layer_is_exact_where_its_numbers_are(name: str, dtype: type, n: int, k: int, out: int) -> None:
     rng = np.random.default_rng(k)
     one = kernels.available()[name]
     weight = small(rng, out, k).astype(dtype)
     weight[0] = 0
-    weight[0, :5] = np.array([0, 2**-14, -(2**-24), 3 * 2**-20, 2**-15], dtype)  # subnormal halves, too
+    ends = [-128, 127, -1, 1, 0] if dtype is np.int8 else [0, 2**-14, -(2**-24), 3 * 2**-20, 2**-15]
+    weight[0, :5] = np.array(ends, dtype)  # subnormal halves, too
     values, scale, bias = small(rng, n, k), small(rng, out), small(rng, out)
     expected = fallback.linear(values, fallback.prepare_linear(weight), scale, bias)
     for threads in (1, 2):

@@ -46,7 +46,7 @@ def combine(
 def linear(
     index: int,
     threads: int,
-    half: int,
+    type: int,
     n: int,
     inputs: int,
     out: int,

@@ -16,6 +16,8 @@ from bnas_face.packed.kernels.fallback import Bits, Floats, Result, n_words
 
 _BITS_BITS, _FLOATS_BITS, _FLOATS_FLOATS, _FLOATS_EXACT = range(4)
 _AVERAGE, _MAX = range(2)
+_LINEAR_TYPES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(np.int8))
+"""In the order of the kernels' numbers."""
 _LINE_BYTES = 64
 _SMALL_BYTES = 16 * 1024
 
@@ -63,7 +65,7 @@ class Compiled:
 
     def prepare_linear(self, weight: NDArray[Any]) -> NDArray[Any]:
         """As `fallback.prepare_linear`."""
-        return np.ascontiguousarray(weight, np.float16 if weight.dtype == np.float16 else np.float32)
+        return np.ascontiguousarray(weight, weight.dtype if weight.dtype in _LINEAR_TYPES else np.float32)
 
     def binary_convolution(
         self,
@@ -126,9 +128,20 @@ class Compiled:
         if values.ndim != 2 or weight.ndim != 2 or values.shape[1] != weight.shape[1]:
             raise ValueError(f"A linear layer of {weight.shape} cannot take {values.shape}.")
         result = np.empty((len(values), len(weight)), np.float32)
-        half = int(weight.dtype == np.float16)
         n, inputs = values.shape
-        _kernels.linear(self._index, threads, half, n, inputs, len(weight), values, weight, scale, bias, result)
+        _kernels.linear(
+            self._index,
+            threads,
+            _LINEAR_TYPES.index(weight.dtype),
+            n,
+            inputs,
+            len(weight),
+            values,
+            weight,
+            scale,
+            bias,
+            result,
+        )
         return result
 
     def average_pool(

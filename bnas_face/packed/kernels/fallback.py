@@ -80,7 +80,7 @@ def prepare_float(weight: NDArray[Any], *, groups: int, exact: bool = False) -> 
 
 
 def prepare_linear(weight: NDArray[Any]) -> Any:
-    """float32 or float16 (out, k) in the form that `linear` takes."""
+    """float32, float16 or int8 (out, k) in the form that `linear` takes."""
     return weight
 
 

@@ -69,7 +69,7 @@ typedef struct kernels {
   void (*expand)(const uint16_t *masks, int64_t n, float *tile);
   void (*finish_counts)(const epilogue *e, const row *r);
   void (*finish_floats)(const epilogue *e, const row *r);
-  void (*linear)(const float *values, int64_t n, int64_t k, const void *weight, int half, int64_t out, int64_t first,
+  void (*linear)(const float *values, int64_t n, int64_t k, const void *weight, int type, int64_t out, int64_t first,
                  int64_t last, const float *scale, const float *bias, float *result);
   uint64_t (*popcounts)(uint64_t rounds); /* bits counted by `rounds` rounds of nothing but popcounts; for benchmarks */
   void (*dot_exact)(const double *base, ptrdiff_t step, const int64_t *offset, int64_t taps, int64_t channels,
@@ -110,8 +110,9 @@ int pool(const kernels *k, int threads, int kind, const shape *s, const float *v
 int combine(const kernels *k, int threads, const float *const *maps, int n_maps, int64_t pixels, const epilogue *e);
 int pack_map(const kernels *k, int threads, const float *values, int64_t pixels, int64_t channels,
              const float *threshold, const uint32_t *sign, uint64_t *bits);
+enum { FLOAT, HALF, INT8, N_TYPES }; /* of the weights of a linear layer */
 int linear_map(const kernels *k, int threads, const float *values, int64_t n, int64_t inputs, const void *weight,
-               int half, int64_t out, const float *scale, const float *bias, float *result);
+               int type, int64_t out, const float *scale, const float *bias, float *result);
 
 /* Fills `r` with the addend of one row of output pixels of one block; `space` holds columns · BLOCK floats. */
 void shortcut_row(const epilogue *e, row *r, int64_t image, int64_t y, int64_t columns, int64_t rows, float *space);

@@ -136,19 +136,19 @@ typedef struct {
   const void *weight;
   float *result;
   int64_t n, inputs, out, together;
-  int half;
+  int type;
 } linear_job;
 
 static void linear_task(void *context, int64_t task, int worker) {
   const linear_job *j = context;
   (void)worker;
   int64_t first = task * j->together, last = first + j->together < j->out ? first + j->together : j->out;
-  j->k->linear(j->values, j->n, j->inputs, j->weight, j->half, j->out, first, last, j->scale, j->bias, j->result);
+  j->k->linear(j->values, j->n, j->inputs, j->weight, j->type, j->out, first, last, j->scale, j->bias, j->result);
 }
 
 int linear_map(const kernels *k, int threads, const float *values, int64_t n, int64_t inputs, const void *weight,
-               int half, int64_t out, const float *scale, const float *bias, float *result) {
-  linear_job job = {k, values, scale, bias, weight, result, n, inputs, out, 16, half};
+               int type, int64_t out, const float *scale, const float *bias, float *result) {
+  linear_job job = {k, values, scale, bias, weight, result, n, inputs, out, 16, type};
   if ((double)n * (double)inputs * (double)out < 1 << 15) threads = 1;
   in_parallel(threads, ceil_div(out, job.together), linear_task, &job);
   return OK;

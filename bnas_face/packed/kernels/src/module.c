@@ -152,25 +152,26 @@ static PyObject *py_combine(PyObject *self, PyObject *args) {
 }
 
 static PyObject *py_linear(PyObject *self, PyObject *args) {
-  int index, threads, half, result = OK;
+  int index, threads, type, result = OK;
+  static const int bytes[N_TYPES] = {4, 2, 1};
   long long n, inputs, out;
   PyObject *values, *weight, *scale, *bias, *to;
   buffers *b = calloc(1, sizeof *b);
   const kernels *k;
   (void)self;
   if (!b) return PyErr_NoMemory();
-  if (PyArg_ParseTuple(args, "iiiLLLOOOOO", &index, &threads, &half, &n, &inputs, &out, &values, &weight, &scale, &bias,
+  if (PyArg_ParseTuple(args, "iiiLLLOOOOO", &index, &threads, &type, &n, &inputs, &out, &values, &weight, &scale, &bias,
                        &to) &&
-      (k = chosen(index, threads)) && within(n, 0, MOST_ELEMENTS, "Number of images") &&
-      within(inputs, 1, MOST_ELEMENTS, "Inputs") && within(out, 1, MOST_ELEMENTS, "Outputs")) {
+      (k = chosen(index, threads)) && within(type, 0, N_TYPES - 1, "Type of weights") &&
+      within(n, 0, MOST_ELEMENTS, "Number of images") && within(inputs, 1, MOST_ELEMENTS, "Inputs") && within(out, 1, MOST_ELEMENTS, "Outputs")) {
     const float *x = need(b, values, "values", product(n, inputs), 4, 0);
-    const void *w = x ? need(b, weight, "weight", product(out, inputs), half ? 2 : 4, 0) : NULL;
+    const void *w = x ? need(b, weight, "weight", product(out, inputs), bytes[type], 0) : NULL;
     const float *a = w ? need(b, scale, "scale", out, 4, 0) : NULL;
     const float *c = a ? need(b, bias, "bias", out, 4, 0) : NULL;
     float *y = c ? need(b, to, "result", product(n, out), 4, 1) : NULL;
     if (y) {
       Py_BEGIN_ALLOW_THREADS;
-      result = linear_map(k, threads, x, n, inputs, w, half, out, a, c, y);
+      result = linear_map(k, threads, x, n, inputs, w, type, out, a, c, y);
       Py_END_ALLOW_THREADS;
     }
   }

@@ -196,16 +196,30 @@ INLINE vf load_half(const uint16_t *from) {
 }
 #endif
 
-INLINE vf load_weight(const void *weight, int64_t at, int half) {
-  return half ? load_half((const uint16_t *)weight + at) : load((const float *)weight + at);
+#if defined(ISA_AVX512)
+INLINE vf load_int8(const int8_t *from) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)from)));
+}
+#elif defined(ISA_AVX2)
+INLINE vf load_int8(const int8_t *from) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)from)));
+}
+#else
+INLINE vf load_int8(const int8_t *from) { return (vf){from[0], from[1], from[2], from[3]}; }
+#endif
+
+INLINE vf load_weight(const void *weight, int64_t at, int type) {
+  if (type == HALF) return load_half((const uint16_t *)weight + at);
+  return type == INT8 ? load_int8((const int8_t *)weight + at) : load((const float *)weight + at);
 }
 
-INLINE float weight_at(const void *weight, int64_t at, int half) {
-  return half ? half_to_float(((const uint16_t *)weight)[at]) : ((const float *)weight)[at];
+INLINE float weight_at(const void *weight, int64_t at, int type) {
+  if (type == HALF) return half_to_float(((const uint16_t *)weight)[at]);
+  return type == INT8 ? (float)((const int8_t *)weight)[at] : ((const float *)weight)[at];
 }
 
 /* `images` × `outputs` products of rows of length k, vectors along k. */
-INLINE void linear_tile(const float *values, int64_t k, const void *weight, int64_t first, int half, int images,
+INLINE void linear_tile(const float *values, int64_t k, const void *weight, int64_t first, int type, int images,
                         int outputs, float sums[4][4]) {
   vf total[4][4];
   for (int a = 0; a < images; a++)
@@ -213,7 +227,7 @@ INLINE void linear_tile(const float *values, int64_t k, const void *weight, int6
   int64_t i = 0;
   for (; i + LANES <= k; i += LANES) {
     vf w[4];
-    for (int b = 0; b < outputs; b++) w[b] = load_weight(weight, (first + b) * k + i, half);
+    for (int b = 0; b < outputs; b++) w[b] = load_weight(weight, (first + b) * k + i, type);
     for (int a = 0; a < images; a++) {
       vf value = load(values + a * k + i);
       for (int b = 0; b < outputs; b++) total[a][b] = fused(value, w[b], total[a][b]);
@@ -223,20 +237,20 @@ INLINE void linear_tile(const float *values, int64_t k, const void *weight, int6
     for (int b = 0; b < outputs; b++) {
       float sum = 0;
       for (int lane = 0; lane < LANES; lane++) sum += total[a][b][lane];
-      for (int64_t j = i; j < k; j++) sum += values[a * k + j] * weight_at(weight, (first + b) * k + j, half);
+      for (int64_t j = i; j < k; j++) sum += values[a * k + j] * weight_at(weight, (first + b) * k + j, type);
       sums[a][b] = sum;
     }
 }
 
-INLINE void linear_some(const float *values, int64_t n, int64_t k, const void *weight, int half, int64_t out,
+INLINE void linear_some(const float *values, int64_t n, int64_t k, const void *weight, int type, int64_t out,
                         int64_t first, int outputs, const float *scale, const float *bias, float *result) {
   float sums[4][4];
   for (int64_t image = 0; image < n;) {
     int now = n - image >= 4 ? 4 : 1;
     if (now == 4) {
-      linear_tile(values + image * k, k, weight, first, half, 4, outputs, sums);
+      linear_tile(values + image * k, k, weight, first, type, 4, outputs, sums);
     } else {
-      linear_tile(values + image * k, k, weight, first, half, 1, outputs, sums);
+      linear_tile(values + image * k, k, weight, first, type, 1, outputs, sums);
     }
     for (int a = 0; a < now; a++)
       for (int b = 0; b < outputs; b++)
@@ -245,16 +259,18 @@ INLINE void linear_some(const float *values, int64_t n, int64_t k, const void *w
   }
 }
 
-static void linear(const float *values, int64_t n, int64_t k, const void *weight, int half, int64_t out, int64_t first,
+static void linear(const float *values, int64_t n, int64_t k, const void *weight, int type, int64_t out, int64_t first,
                    int64_t last, const float *scale, const float *bias, float *result) {
   for (; first + 4 <= last; first += 4) {
-    if (half) {
-      linear_some(values, n, k, weight, 1, out, first, 4, scale, bias, result);
+    if (type == HALF) {
+      linear_some(values, n, k, weight, HALF, out, first, 4, scale, bias, result);
+    } else if (type == INT8) {
+      linear_some(values, n, k, weight, INT8, out, first, 4, scale, bias, result);
     } else {
-      linear_some(values, n, k, weight, 0, out, first, 4, scale, bias, result);
+      linear_some(values, n, k, weight, FLOAT, out, first, 4, scale, bias, result);
     }
   }
-  for (; first < last; first++) linear_some(values, n, k, weight, half, out, first, 1, scale, bias, result);
+  for (; first < last; first++) linear_some(values, n, k, weight, type, out, first, 1, scale, bias, result);
 }
 
 #endif
