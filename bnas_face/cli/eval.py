@@ -26,7 +26,7 @@ from bnas_face.config import REPORTS
     "--model",
     "models",
     multiple=True,
-    help="runs/NAME, onnx:FILE or facenet:vggface2; repeatable. Default: every run in runs/.",
+    help="runs/NAME, a packed FILE.bnn, onnx:FILE or facenet:vggface2; repeatable. Default: every run in runs/.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Report folder. Default: reports/MODELS_PROTOCOLS."

@@ -153,11 +153,18 @@ def _task(folder: Path) -> str | None:
 
 def default_out(root: Path, models: Sequence[str], protocols: Sequence[str]) -> Path:
     """Report folder named after what is compared: ``reports/mine-vs-other_lfw+cfp_fp``."""
-    names = [Path(spec.rpartition(":")[2]).stem or "model" for spec in models]
+    names = [_short(Path(spec.rpartition(":")[2])) for spec in models]
     n_more = len(names) - N_MODELS_IN_NAME
     shown = "-vs-".join(names[:N_MODELS_IN_NAME]) + (f"-and-{n_more}-more" if n_more > 0 else "")
     readable = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in f"{shown}_{'+'.join(protocols)}")
     return root / readable[:120]
+
+
+def _short(path: Path) -> str:
+    """``mine`` of runs/mine and of mine.onnx, ``mine-packed`` of runs/mine/model.bnn."""
+    if path.name == "model.bnn" and path.parent.name:
+        return f"{path.parent.name}-packed"
+    return path.stem or "model"
 
 
 def _distinct(names: Sequence[str], kind: str, key: Callable[[str], str] = str) -> list[str]:

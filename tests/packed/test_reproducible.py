@@ -10,6 +10,9 @@ import torch
 from small_networks import BINARY, built, config_of, images_of
 from torch import Tensor, nn
 
+from bnas_face.data import datasets
+from bnas_face.data.images import resize
+from bnas_face.metrics import thresholds
 from bnas_face.models.backbones._preprocessing import Preprocessing
 from bnas_face.models.reproducible import _WholeSums, reproducible
 from bnas_face.packed import artifact, kernels, load, pack, runtime
@@ -117,3 +120,28 @@ def test_scale_and_bias_are_rounded_together(name: str) -> None:
     wanted = (floats.astype(np.longdouble) * scale + bias).astype(np.float32)
     assert (found != wanted).mean() < 1e-6
     assert (found != floats * scale + bias).any(), "else the test shows nothing"
+
+
+@pytest.mark.parametrize("name", ["iresnet18-xnor-a1-convolution", "onebit-react-a1"])
+def test_every_pair_of_rendered_faces_is_decided_alike(name: str, tmp_path: Path) -> None:
+    model = built(name)
+    with torch.no_grad():  # statistics of faces, so that embeddings of people differ
+        faces = datasets.load("demo:20x4@64")
+        images = resize(faces.read(np.arange(80)), config_of(name).size_px)
+        values = torch.from_numpy(Preprocessing().apply(images))
+        model.train()(values)
+        model.eval()
+    expected, _ = torch_bits(model, values)
+    graph = pack.lower(model, config_of(name).size_px, floats="fp32")
+    artifact.write(tmp_path / "m.bnn", Artifact(graph=graph, preprocessing=pack.PREPROCESSING, provenance={}))
+    found = load(tmp_path / "m.bnn", threads=1)(images)
+    first, second = np.triu_indices(80, 1)
+    is_genuine = faces.labels[first] == faces.labels[second]
+    scores = []
+    for embeddings in (expected, found):
+        unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+        scores.append((unit @ unit.T)[first, second])
+    np.testing.assert_allclose(scores[0], scores[1], atol=2e-6)
+    one, other = (score >= thresholds.fit_observed(score, is_genuine) for score in scores)
+    np.testing.assert_array_equal(one, other)
+    assert 0 < one.sum() < len(one)
