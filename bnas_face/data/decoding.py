@@ -67,6 +67,11 @@ def open_source(
     if how == "auto":
         fits = n_bytes(images, size_px) <= memory_bound(memory_bytes)
         how = "memory" if fits else "cache" if images.costly else "stream"
+    if how == "memory" and n_bytes(images, size_px) > memory_bound(memory_bytes):
+        raise DatasetError(
+            f"Dataset '{images.name}' needs {n_bytes(images, size_px) / 1e9:.1f} GB of memory at {size_px} px, and "
+            f"{memory_bound(memory_bytes) / 1e9:.1f} GB are free for it. Use --loading stream, or --loading cache."
+        )
     if how == "stream":
         return Streamed.of(images, size_px)
     if how == "cache":

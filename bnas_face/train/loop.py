@@ -72,11 +72,12 @@ def train(
     )
     fabric = devices.make_fabric(config)
     fabric.launch()
-    if begun is not None and say is not None and fabric.is_global_zero:
+    if not fabric.is_global_zero:
+        on_decode = say = None
+    if begun is not None and say is not None:
         say(str(begun))
-    progress = on_decode if fabric.is_global_zero else None
     with ranks.together(), runs.only_one(run_dir) if fabric.is_global_zero else nullcontext():
-        data = prepare(config, teacher=teacher, progress=progress, n_processes=fabric.world_size)
+        data = prepare(config, teacher=teacher, progress=on_decode, say=say, n_processes=fabric.world_size)
         trainer = Trainer(config, run_dir, data, fabric, resume=resume, begun=begun)
         if fabric.is_global_zero:
             if not resume:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,9 @@ from bnas_face.data import decoding, development
 from bnas_face.data.augment import LEVELS
 from bnas_face.data.images import FaceImages
 from bnas_face.data.selection import limited, protocol_names, select
-from bnas_face.data.sources import Progress, Source, tolerant
+from bnas_face.data.sources import Progress, Source, Streamed, tolerant
 from bnas_face.data.views import views
+from bnas_face.data.workers import default_workers
 from bnas_face.train.distill import Teacher
 
 VIEWS_SEED = 0
@@ -56,11 +58,25 @@ class TrainingData:
 
 
 def prepare(
-    config: TrainConfig, *, teacher: Teacher | None = None, progress: Progress | None = None, n_processes: int = 1
+    config: TrainConfig,
+    *,
+    teacher: Teacher | None = None,
+    progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
+    n_processes: int = 1,
 ) -> TrainingData:
-    """Select, split and decode what `config` names, and have the teacher look at it.
+    """Select, split and open what `config` names, and have the teacher look at it.
 
-    `n_processes` trainings share this machine's memory.
+    Parameters
+    ----------
+    config : TrainConfig
+    teacher : Teacher or None
+    progress : callable or None
+        Called with (images decoded, images in all).
+    say : callable or None
+        Called with a line that the user should read: that the images are not in memory.
+    n_processes : int
+        Trainings that share this machine's memory.
 
     Raises
     ------
@@ -81,16 +97,20 @@ def prepare(
         training = views(training, config.views, LEVELS[config.augment], seed=VIEWS_SEED)
     skip_corrupt = config.on_corrupt == "skip"
     targets = None if teacher is None else teacher.embed(tolerant(training) if skip_corrupt else training)
+    source = decoding.open_source(
+        training,
+        config.model.size_px,
+        how=config.loading,
+        workers=default_workers() if config.workers is None else config.workers,
+        skip_corrupt=skip_corrupt,
+        memory_bytes=decoding.memory_bound() // n_processes,
+        progress=progress,
+    )
+    if say is not None and not source.in_memory:
+        how = "decoded anew in every epoch" if isinstance(source, Streamed) else "read from a cache on disk"
+        say(f"{len(source):,} training images are {how}.")
     return TrainingData(
-        images=decoding.open_source(
-            training,
-            config.model.size_px,
-            how=config.loading,
-            workers=config.workers or 0,
-            skip_corrupt=skip_corrupt,
-            memory_bytes=decoding.memory_bound() // n_processes,
-            progress=progress,
-        ),
+        images=source,
         labels=training.labels,
         n_identities=training.n_identities,
         development_pixels=pixels,
