@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from benches import BINARY_HASH, FLOAT_HASH, INT8_HASH, build_bench, hashed
+from chromium import CONTRAST, open_page, select
 
 from bnas_face.errors import ReportError
 from bnas_face.report import bench, cost, figures, html, numbers, plates, results, size, tradeoff, verdict
@@ -212,3 +213,27 @@ def test_a_bench_that_is_no_object_is_one_sentence(text: str, tmp_path: Path) ->
 )  # fmt: skip
 def test_three_digits_are_kept(value: float | None, told: str) -> None:
     assert numbers.three_digits(value) == told
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
+@pytest.mark.parametrize("alone", [False, True])
+def test_the_section_fits_its_page_and_is_readable(
+    browser: Any, both: Path, alone: bool, width: int, scheme: str
+) -> None:
+    if alone:
+        (both / "result.json").unlink()
+    open_page(browser, html.write(both), width, scheme)
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.execute_script(CONTRAST)[0][0] >= 4.5
+    assert [found.is_displayed() for found in select(browser, "#cost table")] == [True, True]
+
+
+@pytest.mark.browser
+def test_arrow_keys_read_milliseconds_and_engine(browser: Any, both: Path) -> None:
+    open_page(browser, html.write(both))
+    area = select(browser, '#cost .area[data-kind="time"]')[0]
+    area.send_keys("\ue014")  # arrow to the right
+    tip = select(browser, "#cost .tip")[0]
+    assert tip.is_displayed() and "ms with " in tip.text
