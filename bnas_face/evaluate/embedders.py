@@ -278,7 +278,8 @@ def _open_packed(spec: str, threads: int) -> Embedder:
     network = load(path, threads=threads)
     origin = network.provenance
     settings, costs = _mapping(origin, "config"), _mapping(origin, "cost")
-    model = _mapping(settings, "model")
+    model, data = _mapping(settings, "model"), _mapping(settings, "training_data")
+    class_names = data.get("class_names")
     preprocessing = Preprocessing(
         **{name: tuple(network.preprocessing[name]) for name in ("mean", "std")},
         colour_order=network.preprocessing["colour_order"],
@@ -303,7 +304,7 @@ def _open_packed(spec: str, threads: int) -> Embedder:
         "packed_from_sha256": origin.get("weights_sha256"),
         "twin": None,
         "preprocessing": preprocessing.as_dict(),
-        "training": _training(settings),
+        "training": _training({**settings, "training_data": data}),
         "genotype": model.get("genotype"),
     }
     return Embedder(
@@ -312,7 +313,7 @@ def _open_packed(spec: str, threads: int) -> Embedder:
         preprocessing=preprocessing,
         network=network,
         task=str(info["task"]),
-        class_names=tuple(_mapping(settings, "training_data").get("class_names", ())),
+        class_names=tuple(map(str, class_names)) if isinstance(class_names, list) else (),
     )
 
 

@@ -150,7 +150,14 @@ def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Network
     ArtifactError
         If the file is absent, damaged, hostile, or of another version; one line.
     """
-    return Network(Path(path), threads or len(os.sched_getaffinity(0)))
+    return Network(Path(path), threads or _processors())
+
+
+def _processors() -> int:
+    """Processors this process may use; not every system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _levels(preprocessing: Mapping[str, Any]) -> list[tuple[int, NDArray[np.float32]]]:

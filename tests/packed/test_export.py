@@ -21,7 +21,7 @@ from bnas_face.evaluate import evaluate, twins
 from bnas_face.evaluate.embedders import open_embedder
 from bnas_face.models import saved
 from bnas_face.models.backbones.onnx import OnnxNetwork
-from bnas_face.packed import load, pack
+from bnas_face.packed import artifact, load, pack
 
 BINARY, TWIN = "iresnet18-xnor-a1-convolution", "iresnet18-none-a32-convolution"
 
@@ -138,3 +138,19 @@ def test_export_of_what_cannot_be_is_one_line(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else found(name))
     with pytest.raises(MissingDependencyError, match=r"needs the package 'onnx'"):
         export.export(run, "onnx")
+
+
+@pytest.mark.parametrize(
+    "config", [None, 3, {"model": 3}, {"training_data": "x"}, {"training_data": {"class_names": 3}}]
+)
+def test_a_packed_model_of_unknown_origin_is_opened_all_the_same(config: Any) -> None:
+    """Its provenance is for people: whatever stands there, the network runs."""
+    graph = pack.lower(built(BINARY), config_of(BINARY).size_px)
+    provenance = {"config": config, "cost": "none", "layers": None}
+    artifact.write(
+        Path("x.bnn"), artifact.Artifact(graph=graph, preprocessing=pack.PREPROCESSING, provenance=provenance)
+    )
+    embedder = open_embedder("x.bnn")
+    assert (embedder.info["id"], embedder.info["n_parameters"]) == ("x-packed", None)
+    assert embedder.forward(images_of(BINARY, 1)).shape == (1, 16)
+    assert twins.find([dict(embedder.info)]) == ({}, [])
