@@ -117,6 +117,12 @@ def main(path: str, rounds: int) -> None:
                 getattr(module, name)(*arguments)
             except REFUSED:
                 continue
+    for size in (-(2**63), -1, 0, 2**45, 2**63 - 1, 2**64, "1", None):
+        try:
+            module.allocate(size)
+        except REFUSED:
+            continue
+        raise SystemExit(f"{size!r} bytes were not refused.")
     print("survived")
 
 

@@ -271,3 +271,22 @@ def test_without_the_extension_numpy_runs_and_says_so() -> None:
     env = {key: value for key, value in os.environ.items() if key != "BNASFACE_KERNELS"}
     found = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "numpy numpy ['The kernels of the packed engine are not']"
+
+
+@pytest.mark.skipif(not IMPLEMENTATIONS, reason="the kernels are not compiled here")
+def test_memory_is_used_again_but_never_while_an_array_lives() -> None:
+    from bnas_face.packed.kernels import compiled as module
+
+    rng = np.random.default_rng(0)
+    alive: list[tuple[int, NDArray[Any]]] = []
+    addresses = set()
+    for number in range(600):
+        if len(alive) > 8 or (alive and rng.random() < 0.4):
+            alive.pop(int(rng.integers(len(alive))))
+        array = module._empty((int(rng.integers(1, 40)), 100, 25), np.float32, 4)
+        array[:] = number
+        alive.append((number, array[::2] if number % 3 else array))  # a view keeps its memory, too
+        addresses.add(array.ctypes.data)
+        assert array.ctypes.data % 64 == 0 or array.nbytes < module._SMALL_BYTES
+        assert all((each == own).all() for own, each in alive)
+    assert len(addresses) < 400

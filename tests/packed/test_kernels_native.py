@@ -17,7 +17,7 @@ CHECK = Path(__file__).with_name("kernels_check.c")
 FUZZ = Path(__file__).with_name("kernels_fuzz.py")
 FLAGS = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-ffp-contract=off", f"-I{SOURCES}")
 SANITIZE = ("-g", "-O0", "-fPIC", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-PYTHON_FILES = ("arguments.c", "module.c")
+PYTHON_FILES = ("arguments.c", "memory.c", "module.c")
 
 
 def run(*command: str | Path, env: dict[str, str] | None = None) -> str:

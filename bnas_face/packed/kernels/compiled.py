@@ -18,7 +18,6 @@ _BITS_BITS, _FLOATS_BITS, _FLOATS_FLOATS, _FLOATS_EXACT = range(4)
 _AVERAGE, _MAX = range(2)
 _LINEAR_TYPES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(np.int8))
 """In the order of the kernels' numbers."""
-_LINE_BYTES = 64
 _SMALL_BYTES = 16 * 1024
 
 
@@ -221,13 +220,11 @@ def _outputs(size: tuple[int, int, int], out: int, epilogue: Epilogue) -> Result
 
 
 def _empty(shape: tuple[int, ...], dtype: type[np.generic], item_bytes: int) -> NDArray[Any]:
-    """An array that begins at a cache line where it is large: blocks of 16 channels are then whole lines."""
-    n = math.prod(shape)
-    if n * item_bytes < _SMALL_BYTES:
+    """An array of undefined values; a large one begins at a cache line and reuses the memory of earlier ones."""
+    n_bytes = math.prod(shape) * item_bytes
+    if n_bytes < _SMALL_BYTES:
         return np.empty(shape, dtype)
-    space = np.empty(n + _LINE_BYTES // item_bytes, dtype)
-    start = -_kernels.address(space) % _LINE_BYTES // item_bytes
-    return space[start : start + n].reshape(shape)
+    return np.frombuffer(_kernels.allocate(n_bytes), dtype).reshape(shape)
 
 
 def _arrays(epilogue: Epilogue) -> tuple[NDArray[Any] | None, ...]:

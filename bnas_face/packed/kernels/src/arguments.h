@@ -41,4 +41,7 @@ int convolution_sizes(shape *s);
 int take_shortcut(buffers *b, epilogue *e, const shape *s, PyObject *source, PyObject *sizes);
 int take_weights(buffers *b, convolution *c, PyObject *input, PyObject *tiles, PyObject *ones);
 
+/* A writable buffer of that many bytes that begins at a cache line; see memory.c. */
+PyObject *allocate(PyObject *self, PyObject *size);
+
 #endif

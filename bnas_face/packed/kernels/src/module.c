@@ -192,15 +192,6 @@ static PyObject *py_implementations(PyObject *self, PyObject *args) {
   return found;
 }
 
-static PyObject *py_address(PyObject *self, PyObject *object) {
-  Py_buffer view;
-  (void)self;
-  if (PyObject_GetBuffer(object, &view, PyBUF_SIMPLE)) return NULL;
-  PyObject *result = PyLong_FromVoidPtr(view.buf);
-  PyBuffer_Release(&view);
-  return result;
-}
-
 static PyObject *py_popcounts(PyObject *self, PyObject *args) {
   int index;
   unsigned long long rounds, bits;
@@ -221,7 +212,7 @@ static PyMethodDef methods[] = {
     {"pool", py_pool, METH_VARARGS, "Average and max pools."},
     {"combine", py_combine, METH_VARARGS, "Sums of maps and an epilogue."},
     {"linear", py_linear, METH_VARARGS, "A linear layer."},
-    {"address", py_address, METH_O, "Where an array begins."},
+    {"allocate", allocate, METH_O, "A buffer of that many bytes."},
     {"popcounts", py_popcounts, METH_VARARGS, "Counts bits and nothing else, for benchmarks: bits counted."},
     {NULL, NULL, 0, NULL}};
 

@@ -83,16 +83,26 @@ static void dot(const float *base, ptrdiff_t step, const int64_t *offset, int64_
   if (pixels) dot_pixels(base, step, offset, taps, channels, tile, 1, sums);
 }
 
-/* One block of channels, each with its own kernel: tile is [tap][16]; the input's channels lie side by side. */
+/* One block of channels, each with its own kernel: tile is [tap][16]; the input's channels lie side by side. The usual
+ * numbers of taps are compiled by themselves: their weights stay in registers. */
+INLINE void depthwise_part(const float *base, ptrdiff_t step, const int64_t *offset, int64_t taps, const float *tile,
+                           int64_t pixels, float *sums) {
+  for (int64_t pixel = 0; pixel < pixels; pixel++, base += step) {
+    vf total = spread(0);
+    for (int64_t tap = 0; tap < taps; tap++) total = fused(load(base + offset[tap]), load(tile + tap * BLOCK), total);
+    store(sums + pixel * BLOCK, total);
+  }
+}
+
 static void dot_depthwise(const float *base, ptrdiff_t step, const int64_t *offset, int64_t taps, const float *tile,
                           int64_t pixels, float *sums) {
-  for (; pixels > 0; pixels--, base += step, sums += BLOCK)
-    for (int part = 0; part < PARTS; part++) {
-      vf total = spread(0);
-      for (int64_t tap = 0; tap < taps; tap++)
-        total = fused(load(base + offset[tap] + part * LANES), load(tile + tap * BLOCK + part * LANES), total);
-      store(sums + part * LANES, total);
+  for (int at = 0; at < BLOCK; at += LANES) {
+    if (taps == 9) {
+      depthwise_part(base + at, step, offset, 9, tile + at, pixels, sums + at);
+    } else {
+      depthwise_part(base + at, step, offset, taps, tile + at, pixels, sums + at);
     }
+  }
 }
 
 #if defined(ISA_AVX512)
@@ -143,17 +153,24 @@ static void dot_exact(const double *base, ptrdiff_t step, const int64_t *offset,
     exact_pixels(base, step, offset, taps, channels, tile, 1, sums);
 }
 
+INLINE void exact_part(const double *base, ptrdiff_t step, const int64_t *offset, int64_t taps, const double *tile,
+                       int64_t pixels, float *sums) {
+  for (int64_t pixel = 0; pixel < pixels; pixel++, base += step) {
+    vd total = spread_double(0);
+    for (int64_t tap = 0; tap < taps; tap++)
+      total = fused_double(load_double(base + offset[tap]), load_double(tile + tap * BLOCK), total);
+    for (int lane = 0; lane < D_LANES; lane++) sums[pixel * BLOCK + lane] = (float)total[lane];
+  }
+}
+
 static void depthwise_exact(const double *base, ptrdiff_t step, const int64_t *offset, int64_t taps, const double *tile,
                             int64_t pixels, float *sums) {
-  for (; pixels > 0; pixels--, base += step, sums += BLOCK) {
-    vd total[D_PARTS];
-    for (int part = 0; part < D_PARTS; part++) {
-      total[part] = spread_double(0);
-      for (int64_t tap = 0; tap < taps; tap++)
-        total[part] = fused_double(load_double(base + offset[tap] + part * D_LANES),
-                                   load_double(tile + tap * BLOCK + part * D_LANES), total[part]);
+  for (int at = 0; at < BLOCK; at += D_LANES) {
+    if (taps == 9) {
+      exact_part(base + at, step, offset, 9, tile + at, pixels, sums + at);
+    } else {
+      exact_part(base + at, step, offset, taps, tile + at, pixels, sums + at);
     }
-    round_block(total, sums);
   }
 }
 
