@@ -179,9 +179,7 @@ def test_auto_takes_memory_if_it_fits_and_else_streams_or_caches_what_is_costly(
 
 
 def test_memory_that_does_not_suffice_is_told_with_what_else_there_is():
-    with pytest.raises(
-        DatasetError, match=r"needs 0\.0 GB of memory at 8 px.*Use --loading stream"
-    ):
+    with pytest.raises(DatasetError, match=r"needs 0\.0 GB of memory at 8 px.*Use --loading stream"):
         decoding.open_source(_images(_pixels()), 8, how="memory", memory_bytes=100)
 
 
