@@ -89,7 +89,7 @@ def test_eval_without_runs_says_what_to_do_next() -> None:
     assert "bnasface train" in err
 
 
-@pytest.mark.parametrize("kind", ["protocols", "datasets", "backbones", "heads", "binarizers"])
+@pytest.mark.parametrize("kind", ["protocols", "datasets", "backbones", "heads", "binarizers", "engines"])
 def test_ls_gives_one_line_for_each_name(kind: str) -> None:
     code, out, err = bnasface("ls", kind)
     assert (code, err) == (0, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from bnas_face.bench.model import ONNX, PACKED, BenchError, Model
@@ -43,7 +44,8 @@ def _exported(model: Model, folder: Path, kind: str) -> Path:
 
 
 def _name(model: Model) -> str:
-    return str(model.info["weights_sha256"])[:32]
+    """Of a model's own: two networks may have the same weights and use them otherwise."""
+    return hashlib.sha256(str(model.path.resolve()).encode()).hexdigest()[:32]
 
 
 def refuse_packed(model: Model) -> None:

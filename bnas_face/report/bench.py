@@ -214,19 +214,24 @@ def fewest(bench: Bench) -> tuple[int, int]:
 def _is_of(model: Model, network: Network, row: Row) -> bool:
     """Whether a row was measured on the numbers of an evaluated model.
 
-    Models are the same by the hash of their weights, or of the file that was run; by name only where a result has no
-    hash. A packed file is the network it was made from, in the packed engine. Weights that were rounded for an engine
-    are another network.
+    Models are the same by the hash of their weights and their bits (a network and its twin may begin with the same
+    weights), or by that of the file that was run; by name only where a result has no hash. A packed file is the network
+    it was made from, in the packed engine. Weights that were rounded for an engine are another network.
     """
     own, origin = (_hash(model, key) for key in ("weights_sha256", "packed_from_sha256"))
     if own is not None and own == row.file_sha256:
         return True
-    if row.is_quantised:
+    if row.is_quantised or not _have_the_same_bits(model, network):
         return False
     if own is None:
         return model.id == network.id
     of_network: Sequence[str | None] = (network.weights_sha256, network.packed_from_sha256)
     return own in of_network or (origin is not None and row.engine == PACKED and origin in of_network)
+
+
+def _have_the_same_bits(model: Model, network: Network) -> bool:
+    pairs = ((model.weight_bits, network.weight_bits), (model.activation_bits, network.activation_bits))
+    return all(None in pair or pair[0] == pair[1] for pair in pairs)
 
 
 def _hash(model: Model, key: str) -> str | None:

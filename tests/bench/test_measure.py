@@ -102,6 +102,14 @@ def test_a_packed_file_is_measured_as_the_run_it_was_made_from(runs: Path, tmp_p
     assert rows_of(found, "small", "torch")[0]["reason"] == "it is a packed file; name the run it was made from"
 
 
+def test_networks_of_the_same_weights_are_packed_each_as_it_is(tmp_path: Path) -> None:
+    specs = [str(write_run(tmp_path / name, activation_bits=bits)) for name, bits in (("a1", 1), ("a32", 32))]
+    found = bench(specs, Plan(engines=("packed",), **QUICK))
+    assert found["models"][0]["weights_sha256"] == found["models"][1]["weights_sha256"]
+    hashes = {row["model"]: row["file_sha256"] for row in found["rows"]}
+    assert hashes["a1"] != hashes["a32"]
+
+
 def test_a_network_that_cannot_be_packed_says_which_layer(tmp_path: Path) -> None:
     write_run(tmp_path / "scaled", input_scale=True)
     found = bench([str(tmp_path / "scaled")], Plan(engines=("packed",), **QUICK))

@@ -54,7 +54,8 @@ def test_a_model_is_measured_where_its_weights_were(both: Path) -> None:
 
 
 def test_an_evaluated_packed_file_is_what_it_was_packed_from(content: Content, save_report: Save) -> None:
-    packed = {"weights_sha256": "12" * 32, "packed_from_sha256": BINARY_HASH}
+    bits = {"weight_bits": 1, "activation_bits": 1}
+    packed = {"weights_sha256": "12" * 32, "packed_from_sha256": BINARY_HASH, **bits}
     found = measured_of(packed, hashed(content), save_report)
     assert (found.engine, found.p50_ms) == ("packed", 2.0)
     of_float = packed | {"packed_from_sha256": FLOAT_HASH}
@@ -65,6 +66,10 @@ def test_an_evaluated_file_of_eight_bits_has_the_rows_of_that_file(content: Cont
     found = measured_of({"weights_sha256": "20" * 32}, hashed(content), save_report)
     assert (found.engine, found.p50_ms, found.file_bytes) == ("onnxruntime int8", 20.0, 2_200_000)
     assert measured_of({"weights_sha256": INT8_HASH}, hashed(content), save_report) is None
+
+
+def test_the_same_weights_with_other_bits_are_another_network(content: Content, save_report: Save) -> None:
+    assert measured_of({"weight_bits": 1, "activation_bits": 1}, hashed(content), save_report) is None
 
 
 def test_only_a_result_without_hash_is_matched_by_name(content: Content, save_report: Save) -> None:
