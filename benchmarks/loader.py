@@ -11,7 +11,8 @@ photo    besides, with probability 0.2 each, colour, low resolution and an occlu
 The settings take turns, so that a slow moment of the machine hits all of them; rates and ratios are medians over the
 rounds, the first batches (start of the processes) are not timed. The share in a training step is what one process needs
 to make a batch, of that plus what the same core needs for a step of the demo's network (IResNet-18 of width 0.25 at 64
-px, bf16, batches of 64). The last line is one JSON object.
+px, bf16, batches of 64). ``processor_time`` is what one process computes per image, the best of three. The last line is
+one JSON object.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def image_folder(root: Path, size_px: int, augmentation: str, workers: int) -> I
         shuffle=True,
         num_workers=workers,
         drop_last=True,
-        prefetch_factor=4,
+        prefetch_factor=4 if workers else None,
     )
     for pixels, _ in made:
         yield len(pixels)
@@ -143,7 +144,35 @@ def measure(chosen: argparse.Namespace, records: FaceImages, folder: Path) -> li
     return rows
 
 
-def share_of_step(images: FaceImages, repeats: int) -> dict[str, float]:
+def processor_time(records: FaceImages, folder: Path, sizes: list[int]) -> list[dict[str, Any]]:
+    """Microseconds of processor time per image in this process alone, which other work on the machine hardly moves."""
+
+    def of(batches: Iterator[int]) -> float:
+        next(batches)
+        started = time.process_time()
+        n_images = sum(next(batches) for _ in range(10))
+        return (time.process_time() - started) / n_images * 1e6
+
+    def made(size_px: int, augmentation: str) -> Iterator[int]:
+        source, shift_px = Streamed.of(records, size_px), round(SHIFT_PX * size_px / 112)
+        order = loader.Order(
+            batch_size=BATCH_SIZE, seed=0, epoch=0, shift_px=shift_px, augmenter=LEVELS[LEVEL[augmentation]]
+        )
+        for unit in order.units(len(records)):
+            yield len(unit.apply(source.read(unit.indices)[0]))
+
+    torch.set_num_threads(1)
+    rows = []
+    for size_px in sizes:
+        for augmentation in LEVEL:
+            plain = min(of(image_folder(folder, size_px, augmentation, 0)) for _ in range(3))
+            rec = min(of(made(size_px, augmentation)) for _ in range(3))
+            found = {"imagefolder_us": round(plain), "rec_us": round(rec), "ratio": round(plain / rec, 2)}
+            rows.append({"size_px": size_px, "augmentation": augmentation, **found})
+    return rows
+
+
+def share_of_step(images: FaceImages, repeats: int) -> dict[str, Any]:
     """Milliseconds of a batch of 64 by one process and of a training step by one thread, and the loader's share."""
     torch.set_num_threads(1)
     network = models.build(ModelConfig(width=0.25, size_px=64)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -195,6 +224,7 @@ def main() -> None:
         write_folders(records, place / "train.rec", Path(temporary, "folders"))
         rows = measure(chosen, records, Path(temporary, "folders"))
         share = share_of_step(records, 20)
+        share["processor_time"] = processor_time(records, Path(temporary, "folders"), chosen.sizes)
     headline = [row["speedup_vs_imagefolder"] for row in rows if row["source"] == "rec"]
     best = max(row["images_per_s"] for row in rows if row["source"] == "rec")
     facts = {"machine": machine.cpu_name(), "torch": torch.__version__, "n_images": len(records), "batch": BATCH_SIZE}
