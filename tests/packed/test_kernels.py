@@ -290,3 +290,16 @@ def test_memory_is_used_again_but_never_while_an_array_lives() -> None:
         assert array.ctypes.data % 64 == 0 or array.nbytes < module._SMALL_BYTES
         assert all((each == own).all() for own, each in alive)
     assert len(addresses) < 400
+
+
+@compiled
+def test_counters_hold_sums_in_which_every_bit_counts(name: str) -> None:
+    """Bytes of eight bits each are added up; none of them may overflow before they are summed."""
+    one, c = kernels.available()[name], 640
+    bits = np.zeros((1, 6, 7, c // 64), np.uint64)
+    weight = np.full((17, 5, 5, c // 64), 2**64 - 1, np.uint64)
+    epilogue = Epilogue(scale=np.ones(17, np.float32), bias=np.zeros(17, np.float32))
+    prepared = one.prepare_binary(weight, in_channels=c, groups=1)
+    found, _ = one.binary_convolution(bits, prepared, in_channels=c, epilogue=epilogue)
+    assert found[0, 3, 3].tolist() == [-25 * c] * 17
+    assert found[0, 0, 0].tolist() == [-9 * c] * 17
