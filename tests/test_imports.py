@@ -14,6 +14,7 @@ STAGES = ("search", "train", "evaluate", "report", "packed", "bench", "pipeline"
 RULES = {
     "bnas_face": (HEAVY, (*STAGES, "data", "models", "metrics", "cli")),
     "bnas_face.errors": (HEAVY, (*STAGES, "data", "models", "metrics", "cli")),
+    "bnas_face.ranks": (HEAVY, (*STAGES, "data", "models", "metrics", "cli")),
     "bnas_face.tables": (HEAVY, (*STAGES, "data", "models", "metrics", "cli")),
     "bnas_face.cli": (HEAVY, (*STAGES, "data", "models", "metrics")),
     "bnas_face.cli.train": (HEAVY, (*STAGES, "data", "models", "metrics")),

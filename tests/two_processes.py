@@ -23,7 +23,7 @@ def environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key not in own} | more
 
 
-def run(n_processes: int, *arguments: str | Path, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+def run(n_processes: int, *arguments: str | Path, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
     """Run to the end; what all processes said is in ``stdout`` and ``stderr``."""
     return subprocess.run(
         command(n_processes, *arguments),

@@ -17,7 +17,7 @@ def _evaluated(folder: Path, command: list[str]) -> dict:
     """The result, and the embeddings that were kept, of an evaluation in its own folder."""
     folder.mkdir()
     own = two_processes.environment() | {"BNASFACE_CACHE": str(folder / "cache")}
-    done = subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Report: ") == 1, "one process talks"
     (kept,) = (folder / "cache" / "embeddings").glob("*.npz")

@@ -177,3 +177,30 @@ def test_two_processes_compute_what_one_does():
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines() == [f"compared {' '.join(HEADS)}"] * 2
     assert "Warning" not in done.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("name", HEADS)
+def test_a_sampled_step_on_a_gpu_is_that_of_the_cpu(name):
+    rows = torch.tensor([0, 3, 5, 6, 17, 20, 39])
+    found = []
+    for device in ("cpu", "cuda"):
+        head = _build(name, sample_rate=0.3).to(device)
+        if hasattr(head.head, "spread"):
+            head.head.spread = 0.0
+        head.draw = lambda present, device=device: rows.to(device)
+        embeddings, labels = (value.to(device) for value in _batch())
+        embeddings.requires_grad_()
+        loss = head(embeddings, labels)
+        loss.backward()
+        found.append([loss, embeddings.grad, *(p.grad.to_dense() for p in head.head.parameters())])
+    for cpu, cuda in zip(*found, strict=True):
+        torch.testing.assert_close(cuda.cpu(), cpu)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_identities_are_drawn_on_a_gpu_too():
+    rows = _build("cosface", sample_rate=0.25).to("cuda").draw(torch.tensor([3, 39, 3], device="cuda"))
+    assert rows.is_cuda and len(rows.unique()) == 10 and {3, 39} <= set(rows.tolist())
