@@ -58,6 +58,7 @@ def examine() -> list[Line]:
     return [
         Line(topic="bnas_face", text=f"{__version__}, Python {platform.python_version()}, {platform.platform()}"),
         _processor(),
+        _guarded("packed kernels", _kernels),
         _gpu(),
         *(_package(name, module) for name, module in NEEDED.items()),
         *(_extra(name, extra) for name, extra in EXTRAS.items()),
@@ -76,6 +77,16 @@ def _processor() -> Line:
     return Line(
         topic="processor", text=f"{machine.cpu_name()}, {usable} cores usable; {', '.join(known) or 'no known'}"
     )
+
+
+def _kernels() -> str:
+    """Implementations of the packed engine that run here."""
+    kernels = importlib.import_module("bnas_face.packed.kernels")
+    best, *others = kernels.available()
+    if not others:
+        return "numpy only, exact but slow: install again where there is a C compiler"
+    forced = os.environ.get("BNASFACE_KERNELS")
+    return f"{forced + ' (BNASFACE_KERNELS)' if forced else best}; also {', '.join(others)}"
 
 
 def _gpu() -> Line:

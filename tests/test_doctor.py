@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from bnas_face import doctor
 from bnas_face.cli.doctor import command
 from bnas_face.errors import MissingDependencyError
+from bnas_face.packed import kernels
 
 
 def test_a_sound_machine_has_no_problem() -> None:
@@ -46,6 +47,14 @@ def test_a_torchvision_without_operators_is_told_and_is_no_problem(monkeypatch: 
     line = doctor._package("torchvision", "torchvision")
     assert not line.problem
     assert "its own operators cannot be loaded beside this torch; ours stand in" in line.text
+
+
+def test_the_kernels_that_run_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BNASFACE_KERNELS", raising=False)
+    found = list(kernels.available())
+    assert doctor._kernels().startswith(found[0])
+    monkeypatch.setattr(kernels, "available", lambda: {"numpy": kernels.fallback})
+    assert doctor._kernels() == "numpy only, exact but slow: install again where there is a C compiler"
 
 
 def test_a_full_disk_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
