@@ -27,7 +27,13 @@ from bnas_face.errors import ArtifactError
 from bnas_face.packed import artifact, graph, load, pack
 from bnas_face.packed.artifact import Artifact
 
-BASES = ("iresnet18-xnor-a1-block", "onebit-react-a1", "paper-pcnn-a32", "mobilefacenet-xnor-a1-convolution")
+BASES = {
+    "iresnet18-xnor-a1-block": "fp16",
+    "onebit-react-a1": "int8",
+    "paper-pcnn-a32": "fp32",
+    "mobilefacenet-xnor-a1-convolution": "int8",
+}
+"""Networks, and how their float weights are stored."""
 HOSTILE: tuple[Any, ...] = (
     *(-1, 0, 1, 2, 3, 64, 65, 4096, 2**31 - 1, 2**31, 2**63, 2**64, -(2**63), 10**40, 0.5, -0.0, 1e308, True, False),
     *(
@@ -56,16 +62,16 @@ Mutation = Callable[[Random, bytes], bytes]
 
 def bases() -> list[bytes]:
     """Sound files of several networks."""
-    assert set(BASES) <= set(NETWORKS)
+    assert BASES.keys() <= NETWORKS.keys()
     return [
         artifact.encode(
             Artifact(
-                graph=pack.lower(built(name), config_of(name).size_px),
+                graph=pack.lower(built(name), config_of(name).size_px, floats=floats),
                 preprocessing=pack.PREPROCESSING,
                 provenance={"run": name, "config": {"model": {"backbone": "x"}}},
             )
         )
-        for name in BASES
+        for name, floats in BASES.items()
     ]
 
 
