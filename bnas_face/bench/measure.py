@@ -74,8 +74,8 @@ class Plan:
 
     @property
     def all_engines(self) -> tuple[str, ...]:
-        """Those asked for, else all."""
-        return self.engines or tables.names(ENGINES)
+        """Those asked for, each once; else all."""
+        return tuple(dict.fromkeys(self.engines)) or tables.names(ENGINES)
 
 
 def _check(what: str, values: Sequence[int], most: int, why: str = "") -> None:

@@ -178,6 +178,11 @@ def test_nonsense_is_refused_in_one_sentence(settings: dict[str, Any], message: 
     assert str(refused.value).startswith(message)
 
 
+def test_an_engine_named_twice_is_measured_once() -> None:
+    assert Plan(engines=("torch", "packed", "torch")).all_engines == ("torch", "packed")
+    assert set(Plan().all_engines) == {"torch", "torch_compile", "onnxruntime", "onnxruntime_int8", "packed"}
+
+
 def test_an_unknown_engine_is_answered_with_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown engine 'tocrh'\. Did you mean 'torch'\?"):
         Plan(engines=("tocrh",))
