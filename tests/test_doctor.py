@@ -15,6 +15,7 @@ from bnas_face import doctor
 from bnas_face.cli.doctor import command
 from bnas_face.errors import MissingDependencyError
 from bnas_face.packed import kernels
+from bnas_face.torchvision_compat import ensure_torchvision
 
 
 def test_a_sound_machine_has_no_problem() -> None:
@@ -42,6 +43,7 @@ def test_a_broken_package_is_named_and_the_exit_code_is_1(monkeypatch: pytest.Mo
 
 
 def test_a_torchvision_without_operators_is_told_and_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    ensure_torchvision()
     stand_in = SimpleNamespace(_has_ops=lambda: True)  # as torchvision_compat leaves it
     monkeypatch.setitem(sys.modules, "torchvision.extension", stand_in)
     line = doctor._package("torchvision", "torchvision")
