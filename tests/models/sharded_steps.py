@@ -97,7 +97,7 @@ def main():
     loss = half(embeddings[own].float(), labels[own]).detach()
     torch.testing.assert_close(loss, single(embeddings.float(), labels).detach(), rtol=1e-6, atol=0)
     distributed.destroy_process_group()
-    print("compared", *compared, flush=True)
+    os.write(1, f"compared {' '.join(compared)}\n".encode())  # in one piece: both processes write to the same pipe
 
 
 if __name__ == "__main__":
