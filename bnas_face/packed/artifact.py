@@ -22,6 +22,7 @@ import json
 import mmap
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -267,10 +268,19 @@ def _graph(entry: Mapping[str, Any], tensors: list[Tensor]) -> Graph:
             found.append(_operation(fields, tensors))
         except ArtifactError as error:
             raise ArtifactError(f"operation {number}: {error}") from None
+    _check_used_once(operations)
     size_px, embedding_dim = _entry(entry, "size_px", int), _entry(entry, "embedding_dim", int)
     if not (1 <= size_px <= 4096 and 1 <= embedding_dim <= graphs.MOST_CHANNELS):
         raise ArtifactError("its images have not 1 to 4096 px, or its embedding is of no length that can be")
     return Graph(operations=found, size_px=size_px, embedding_dim=embedding_dim)
+
+
+def _check_used_once(operations: list[Any]) -> None:
+    """Every tensor belongs to one operation: a small file cannot ask for much memory by naming one again and again."""
+    used = Counter(number for fields in operations for number in fields["tensors"].values())
+    for number, times in used.most_common(1):
+        if times > 1:
+            raise ArtifactError(f"its tensor {number} is used {times} times; expected once")
 
 
 def _operation(fields: Any, tensors: list[Tensor]) -> Operation:

@@ -47,6 +47,9 @@ DTYPES = {
     "integer_threshold": ("int32",),
 }
 """Of the tensors of an epilogue. Absent means 0, of `magnitude` and `scale` 1; no slope means no activation."""
+LARGEST_SIDE = {"binary_convolution": 15, "signed_convolution": 64, "convolution": 64}
+"""Of kernels, in pixels; what the compiled operations take."""
+MOST_INPUTS = 64
 WEIGHTS = {
     "binary_convolution": ("bits",),
     "signed_convolution": ("bits",),
@@ -159,6 +162,10 @@ def check(graph: Graph) -> dict[int, Shape]:
                 f"operation {number} ({operation.kind[:40]!r}, {operation.name[:80]!r}) {error}"
             ) from None
     last = graph.operations[-1]
+    if last.kind != "linear":
+        raise ArtifactError(
+            f"its last operation is of kind '{last.kind}'; expected 'linear', which makes the embedding"
+        )
     found = shapes[last.floats] if last.floats is not None else None
     if found != Shape(1, 1, graph.embedding_dim):
         raise ArtifactError(f"its last operation makes {found}, not an embedding of {graph.embedding_dim} numbers")
@@ -200,6 +207,8 @@ def _inputs(operation: Operation, shapes: Mapping[int, Shape]) -> list[Shape]:
     for number in operation.reads:
         if number not in shapes:
             raise ArtifactError(f"reads value {number}, which no earlier operation makes")
+    if len(operation.inputs) > MOST_INPUTS:
+        raise ArtifactError(f"reads {len(operation.inputs)} values; at most {MOST_INPUTS}")
     if not operation.inputs or (len(operation.inputs) > 1 and operation.kind not in SEVERAL_INPUTS):
         raise ArtifactError(f"reads {len(operation.inputs)} values")
     found = [shapes[number] for number in operation.inputs]
@@ -231,6 +240,11 @@ def _check_weight(operation: Operation, source: Shape) -> None:
             raise ArtifactError(f"cannot have {groups} groups of {source.channels} → {weight.shape[0]} channels")
         side = weight.shape[1] if len(weight.shape) == 4 else 0
         expected = (weight.shape[0], side, side, source.channels // groups)
+        if side > LARGEST_SIDE[operation.kind]:
+            raise ArtifactError(f"has a kernel of side {side}; at most {LARGEST_SIDE[operation.kind]}")
+        reach = operation.settings["dilation"] * (side - 1) + 1
+        if operation.settings.get("padding", 0) > reach:
+            raise ArtifactError(f"pads {operation.settings['padding']} pixels beside a kernel that reaches {reach}")
         if "padding" not in operation.settings and side % 2 == 0:
             raise ArtifactError(f"has a kernel of side {side}; expected an odd one")
     if tuple(weight.shape) != expected:

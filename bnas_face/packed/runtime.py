@@ -25,6 +25,9 @@ from bnas_face.packed.kernels import Epilogue
 PART_BYTES = 1 << 24
 """Images go through the network in parts whose largest map has at most so many bytes (one image at least)."""
 
+MOST_THREADS = 256
+"""What the kernels take."""
+
 Values = dict[int, Any]
 Step = Callable[[Values], tuple[Any, Any]]
 
@@ -149,8 +152,12 @@ def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Network
     ------
     ArtifactError
         If the file is absent, damaged, hostile, or of another version; one line.
+    ConfigError
+        If the number of threads is out of range.
     """
-    return Network(Path(path), threads or _processors())
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise ConfigError(f"The number of threads is {threads}; it must lie between 1 and {MOST_THREADS}.")
+    return Network(Path(path), threads or min(_processors(), MOST_THREADS))
 
 
 def _processors() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import zlib
@@ -18,7 +19,7 @@ from small_networks import built, config_of, images_of
 from bnas_face.errors import ArtifactError, ConfigError
 from bnas_face.packed import artifact, load, pack
 from bnas_face.packed.artifact import Artifact
-from bnas_face.packed.graph import Bits
+from bnas_face.packed.graph import Bits, Graph, Operation, check
 
 NAME = "onebit-xnor-a1"
 
@@ -116,6 +117,47 @@ def _tensor(number: int, entry: Any) -> Callable[[dict[str, Any]], None]:
         header["tensors"][number] = entry
 
     return edit
+
+
+def _tiny(*before: Operation, size_px: int = 4) -> Graph:
+    """Operations on an image, then a last one that makes 5 numbers."""
+    number = before[-1].floats if before else 0
+    weight = np.ones((5, size_px * size_px * 3), np.float32)
+    end = Operation("linear", "end", [number or 0], tensors={"weight": weight}, floats=99)
+    return Graph(operations=[*before, end], size_px=size_px, embedding_dim=5)
+
+
+def test_what_the_kernels_would_not_take_is_refused_before_anything_runs() -> None:
+    def convolution(side: int, padding: int) -> Operation:
+        weight = np.ones((3, side, side, 3), np.float32)
+        settings = {"stride": 1, "dilation": 1, "groups": 1, "padding": padding}
+        return Operation("convolution", "stem", [0], settings=settings, tensors={"weight": weight}, floats=1)
+
+    check(_tiny(convolution(1, 0)))
+    with pytest.raises(ArtifactError, match=r"'stem'\) pads 3 pixels beside a kernel that reaches 1"):
+        check(_tiny(convolution(1, 3)))
+    with pytest.raises(ArtifactError, match="has a kernel of side 65; at most 64"):
+        check(_tiny(convolution(65, 33)))
+    with pytest.raises(ArtifactError, match="reads 65 values; at most 64"):
+        check(_tiny(Operation("elementwise", "sum", [0] * 65, floats=1)))
+    one = Graph(operations=[convolution(4, 0)], size_px=4, embedding_dim=3)
+    with pytest.raises(ArtifactError, match="last operation is of kind 'convolution'; expected 'linear'"):
+        check(one)
+
+
+def test_a_tensor_named_twice_is_refused(path: Path, sound: bytes) -> None:
+    def share(header: dict[str, Any]) -> None:
+        first, second = [one for one in header["graph"]["operations"] if one["tensors"]][:2]
+        role = next(iter(first["tensors"]))
+        first["tensors"][role] = next(iter(second["tensors"].values()))
+
+    assert re.fullmatch(r"its tensor \d+ is used 2 times; expected once", refusal(path, edited(sound, share)))
+
+
+@pytest.mark.parametrize("threads", [0, -1, 257])
+def test_a_number_of_threads_that_cannot_be_is_refused_when_the_model_is_opened(path: Path, threads: int) -> None:
+    with pytest.raises(ConfigError, match=f"The number of threads is {threads}; it must lie between 1 and 256"):
+        load(path, threads=threads)
 
 
 @pytest.mark.parametrize(
