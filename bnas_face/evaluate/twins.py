@@ -23,6 +23,8 @@ MACHINE_SETTINGS = (
     *("loading", "workers", "on_corrupt"),
 )
 NOT_THE_NETWORK = ("schema", "name", "kept_weights", *OPTIMISER_SETTINGS, *MACHINE_SETTINGS)
+DATA_NOT_SHARED = ("init", "n_views")
+"""Of `training_data`: where a run started from, and what its settings say already."""
 BITS = ("binarizer", "activation_bits", "weight_scale", "input_scale")
 FULL_PRECISION = "none"
 _MODEL_DEFAULTS = asdict(ModelConfig())
@@ -126,7 +128,7 @@ def _network(settings: Mapping[str, Any]) -> dict[str, Any]:
     if kept["label_weight"] is None:  # as older versions wrote it
         kept["label_weight"] = 0.0 if kept["teacher"] else 1.0
     if isinstance(data := kept.get("training_data"), Mapping):
-        kept["training_data"] = {key: value for key, value in data.items() if key != "init"}
+        kept["training_data"] = {key: value for key, value in data.items() if key not in DATA_NOT_SHARED}
     model = {key: value for key, value in (_MODEL_DEFAULTS | settings["model"]).items() if key not in BITS}
     if isinstance(model["genotype"], Mapping):
         model["genotype"] = {key: value for key, value in model["genotype"].items() if key != "origin"}
