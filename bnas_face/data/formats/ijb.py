@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -131,13 +132,21 @@ def _parse(
 ) -> pd.DataFrame:
     stream = io.StringIO(source) if isinstance(source, str) else source
     options: dict[str, Any] = {"sep": sep, "header": None, "dtype": columns, "engine": "c", "on_bad_lines": "error"}
-    options |= {"na_filter": False, "quoting": 3, "encoding": "utf-8"}
+    options |= {"na_filter": False, "quoting": 3, "encoding": "utf-8", "index_col": False}
     options |= {"usecols": list(columns)} if sep == "," else {"names": list(columns)}
     try:
-        table: pd.DataFrame = pd.read_csv(stream, **options)
-        if not isinstance(table.index, pd.RangeIndex):  # lines with one field too many
-            raise ValueError("more fields than columns")
-    except (ValueError, OverflowError, TypeError, OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # lines with fields too many
+            table: pd.DataFrame = pd.read_csv(stream, **options)
+    except (
+        pd.errors.ParserWarning,
+        ValueError,
+        OverflowError,
+        TypeError,
+        OSError,
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+    ) as error:
         line = _first_bad_line(path, columns, "," if sep == "," else None, skipped)
         reason = " ".join(str(error).split()).rstrip(".")
         where = f", line {line[0]}: expected {expected}, found '{line[1]}'" if line else f" cannot be read: {reason}"
