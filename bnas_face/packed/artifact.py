@@ -24,7 +24,7 @@ import struct
 import zlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ import numpy as np
 from bnas_face import files
 from bnas_face.errors import ArtifactError
 from bnas_face.packed import graph as graphs
-from bnas_face.packed.graph import Bits, Graph, Operation, Tensor
+from bnas_face.packed import needs
+from bnas_face.packed.graph import Bits, Graph, Operation, Shape, Tensor
 
 MAGIC = b"\x89BNN\r\n\x1a\n"
 VERSION = 1
@@ -41,7 +42,8 @@ ALIGNMENT = 64
 PREFIX = struct.Struct("<8sIIQ8x")
 DIGEST = slice(PREFIX.size, PREFIX.size + 32)
 START = 64
-MOST_HEADER_BYTES = 1 << 24
+MOST_HEADER_BYTES = 1 << 21
+"""Uncompressed; real ones have some 300 octets an operation."""
 MOST_WHOLE = 1 << 31
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("float32", "float16", "int32", "uint8", "int8")}
 BITS = "bits"
@@ -60,11 +62,14 @@ class Artifact:
         ``mean``, ``std`` (three numbers each, scale 0 to 1), ``colour_order``.
     provenance : mapping of JSON values
         Where it comes from: run, settings, SHA-256 of the weights. For people and reports; nothing is computed with it.
+    shapes : mapping of int to Shape
+        Of all values, by number; of a model that was read.
     """
 
     graph: Graph
     preprocessing: Mapping[str, Any]
     provenance: Mapping[str, Any]
+    shapes: Mapping[int, Shape] = field(default_factory=dict)
 
 
 def write(path: Path, artifact: Artifact) -> int:
@@ -75,15 +80,33 @@ def write(path: Path, artifact: Artifact) -> int:
     ArtifactError
         If `read` would refuse it.
     """
-    check(artifact)
-    content = encode(artifact)
+    try:
+        check(artifact)
+        header, data = _header(artifact), _data(artifact)
+        if len(header) > MOST_HEADER_BYTES:
+            raise ArtifactError(f"its header has {len(header)} bytes; at most {MOST_HEADER_BYTES}")
+    except ArtifactError as error:
+        raise ArtifactError(f"The packed model was not written: {error}. Please report it.") from None
+    content = assemble(header, data)
     files.write_bytes(path, content)
     return len(content)
 
 
 def encode(artifact: Artifact) -> bytes:
     """The file's content; nothing is checked."""
-    tensors = [tensor for operation in artifact.graph.operations for tensor in operation.tensors.values()]
+    return assemble(_header(artifact), _data(artifact))
+
+
+def _tensors_of(artifact: Artifact) -> list[Tensor]:
+    return [tensor for operation in artifact.graph.operations for tensor in operation.tensors.values()]
+
+
+def _data(artifact: Artifact) -> bytes:
+    return b"".join(_aligned(_octets(tensor)) for tensor in _tensors_of(artifact))
+
+
+def _header(artifact: Artifact) -> bytes:
+    tensors = _tensors_of(artifact)
     numbers = iter(range(len(tensors)))
     operations = [
         {name: getattr(operation, name) for name in FIELDS}
@@ -100,7 +123,7 @@ def encode(artifact: Artifact) -> bytes:
         "preprocessing": dict(artifact.preprocessing),
         "provenance": dict(artifact.provenance),
     }
-    return assemble(json.dumps(header, allow_nan=False).encode(), b"".join(_aligned(_octets(t)) for t in tensors))
+    return json.dumps(header, allow_nan=False).encode()
 
 
 def assemble(header: bytes, data: bytes) -> bytes:
@@ -164,8 +187,7 @@ def decode(content: memoryview) -> Artifact:
         preprocessing=_entry(header, "preprocessing", dict),
         provenance=_entry(header, "provenance", dict),
     )
-    check(artifact)
-    return artifact
+    return replace(artifact, shapes=check(artifact))
 
 
 def _split(content: memoryview) -> tuple[dict[str, Any], memoryview]:
@@ -249,7 +271,7 @@ def _type_and_shape(number: int, entry: Any) -> tuple[str, tuple[int, ...]]:
 
 
 def _view(octets: memoryview, dtype: str, shape: tuple[int, ...], n: int) -> Tensor:
-    """The tensor in `octets`; its numbers are finite, its flips 0 or 1, the last octet of bits filled with zeros."""
+    """The tensor in `octets`, whose values are not looked at but for the zeros behind the last bit."""
     if dtype == BITS:
         array = np.frombuffer(octets, np.uint8)
         if n % 8 and array[-1] >> n % 8:
@@ -310,14 +332,16 @@ def _operation(fields: Any, tensors: list[Tensor]) -> Operation:
     )
 
 
-def check(artifact: Artifact) -> None:
-    """Check graph, numbers and preprocessing; raises `ArtifactError` with half a sentence."""
-    graphs.check(artifact.graph)
+def check(artifact: Artifact) -> dict[int, Shape]:
+    """Check graph, needs, numbers and preprocessing; raises `ArtifactError` with half a sentence. Shapes of values."""
+    shapes = graphs.check(artifact.graph)
+    needs.check(artifact.graph, shapes)
     for operation in artifact.graph.operations:
         for role, tensor in operation.tensors.items():
             if not isinstance(tensor, Bits):
                 _check_numbers(f"'{role}' of '{operation.name[:80]}'", role, tensor)
     _check_preprocessing(artifact.preprocessing)
+    return shapes
 
 
 def _check_numbers(what: str, role: str, tensor: np.ndarray[Any, Any]) -> None:

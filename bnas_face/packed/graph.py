@@ -20,7 +20,7 @@ IMAGE = 0
 MOST_OPERATIONS = 20_000
 MOST_CHANNELS = 1 << 16
 MOST_NUMBERS = 1 << 24
-"""Of one value, for one image."""
+"""Of one value, for one image, and of what a window sees of it with its padding."""
 LARGEST = {"stride": 8, "dilation": 16, "groups": MOST_CHANNELS, "padding": 64, "kernel": 4096, "offset": 1}
 """Of every setting; the smallest is 1, of `padding` and `offset` 0."""
 
@@ -112,6 +112,11 @@ class Operation:
         """All values it reads."""
         return [*self.inputs, *([] if self.shortcut is None else [self.shortcut])]
 
+    @property
+    def makes(self) -> list[int]:
+        """All values it makes."""
+        return [number for number in (self.floats, self.bits) if number is not None]
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -141,6 +146,16 @@ def before_signs(operations: Sequence[Operation]) -> list[bool]:
         if found[-1]:
             matters.update(operation.reads)
     return found[::-1]
+
+
+def done_with(operations: Sequence[Operation]) -> list[list[int]]:
+    """For every operation the values that nobody reads after it; never the image and the embedding."""
+    last = {number: at for at, operation in enumerate(operations) for number in (*operation.makes, *operation.reads)}
+    found: list[list[int]] = [[] for _ in operations]
+    for number, at in last.items():
+        if number not in (IMAGE, operations[-1].floats):
+            found[at].append(number)
+    return found
 
 
 def check(graph: Graph) -> dict[int, Shape]:
@@ -184,6 +199,7 @@ def _check_operation(operation: Operation, shapes: dict[int, Shape]) -> None:
         raise ArtifactError(f"makes {made.height}×{made.width} pixels of {made.channels} channels")
     if made.height * made.width * made.channels > MOST_NUMBERS:
         raise ArtifactError(f"makes {made.height}×{made.width}×{made.channels} numbers; at most {MOST_NUMBERS}")
+    _check_padded(operation, inputs[0], made)
     _check_tensors(operation, made, shapes)
     _check_outputs(operation, shapes)
     if operation.floats is not None:
@@ -271,6 +287,20 @@ def _made(operation: Operation, inputs: Sequence[Shape]) -> Shape:
     return Shape(-(-first.height // stride), -(-first.width // stride), channels)
 
 
+def _check_padded(operation: Operation, source: Shape, made: Shape) -> None:
+    """What the windows see, padding included, is no larger than a value may be."""
+    settings, weight = operation.settings, operation.tensors.get("weight")
+    kernel = settings.get("kernel", 1) if weight is None or operation.kind == "linear" else weight.shape[1]
+    stride, dilation = settings.get("stride", 1), settings.get("dilation", 1)
+    padding = settings.get("padding", dilation * (kernel // 2))
+    height, width = (
+        max(side + 2 * padding, (outputs - 1) * stride + dilation * (kernel - 1) + 1)
+        for side, outputs in ((source.height, made.height), (source.width, made.width))
+    )
+    if height * width * source.channels > MOST_NUMBERS:
+        raise ArtifactError(f"sees {height}×{width}×{source.channels} numbers with its padding; at most {MOST_NUMBERS}")
+
+
 def _check_tensors(operation: Operation, made: Shape, shapes: Mapping[int, Shape]) -> None:
     """Roles, types and lengths of everything but the weight."""
     roles = set(operation.tensors) - {"weight"}
@@ -340,14 +370,11 @@ def _check_shortcut(operation: Operation, source: Shape, made: Shape) -> None:
         raise ArtifactError(
             f"has a shortcut of {source.height}×{source.width} pixels beside {made.height}×{made.width}"
         )
-    small, large = sorted((source.channels, made.channels))
-    if large * small > 1 << 24 and large % small:
-        raise ArtifactError(f"has a shortcut of {source.channels} beside {made.channels} channels")
 
 
 def _check_outputs(operation: Operation, shapes: Mapping[int, Shape]) -> None:
     """It makes at least one value, none of them a second time; bits come with a threshold."""
-    made = [number for number in (operation.floats, operation.bits) if number is not None]
+    made = operation.makes
     if not made:
         raise ArtifactError("makes no value")
     if len(set(made)) < len(made) or any(number in shapes for number in made):

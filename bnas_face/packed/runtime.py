@@ -19,17 +19,19 @@ from numpy.typing import NDArray
 from bnas_face.errors import ConfigError
 from bnas_face.packed import artifact as artifacts
 from bnas_face.packed import kernels
-from bnas_face.packed.graph import IMAGE, Bits, Graph, Operation, before_signs, check
+from bnas_face.packed.graph import IMAGE, Bits, Graph, Operation, before_signs, done_with
 from bnas_face.packed.kernels import Epilogue
+from bnas_face.packed.needs import living_bytes
 
-PART_BYTES = 1 << 24
-"""Images go through the network in parts whose largest map has at most so many bytes (one image at least)."""
+PART_BYTES = 1 << 25
+"""Images go through the network in parts whose values take at most so many bytes at once (one image at least)."""
 
 MOST_THREADS = 256
 """What the kernels take."""
 
 Values = dict[int, Any]
 Step = Callable[[Values], tuple[Any, Any]]
+Observe = Callable[[Operation, Any, Any], None]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,18 @@ class Prepared:
 
     operation: Operation
     run: Step
-    done_with: tuple[int, ...]
+    done_with: Sequence[int]
+
+    def enter(self, values: Values, observe: Observe | None) -> None:
+        """Run it, enter what it makes into `values`, and drop what nobody reads any more."""
+        floats, bits = self.run(values)
+        if observe is not None:
+            observe(self.operation, floats, bits)
+        for number, made in ((self.operation.floats, floats), (self.operation.bits, bits)):
+            if number is not None:
+                values[number] = made
+        for number in self.done_with:
+            del values[number]
 
 
 class Network:
@@ -67,10 +80,9 @@ class Network:
         self.threads = threads
         self.implementation = kernels.implementation()
         self._levels = _levels(self.preprocessing)
-        shapes = check(self.graph)
-        largest = max(shape.height * shape.width * shape.channels for shape in shapes.values() if not shape.is_bits)
-        self.part = max(1, PART_BYTES // (4 * largest))
+        self.part = max(1, PART_BYTES // living_bytes(self.graph, found.shapes))
         self.steps: Sequence[Prepared] = _prepared(self.graph, threads)
+        self._result = self.graph.operations[-1].makes[0]
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Embed images.
@@ -111,9 +123,7 @@ class Network:
         mean, std = (np.asarray(self.preprocessing[name], np.float32) for name in ("mean", "std"))
         return np.ascontiguousarray((values - mean) / std, np.float32)
 
-    def run(
-        self, values: NDArray[np.float32], observe: Callable[[Operation, Any, Any], None] | None = None
-    ) -> NDArray[np.float32]:
+    def run(self, values: NDArray[np.float32], observe: Observe | None = None) -> NDArray[np.float32]:
         """Embed a batch of normalised images, all at once.
 
         Parameters
@@ -124,17 +134,9 @@ class Network:
             Called after every operation with it, its floats (n, h, w, c) and its bits (n, h, w, words), or None.
         """
         alive: Values = {IMAGE: values}
-        floats: Any = None
         for step in self.steps:
-            floats, bits = step.run(alive)
-            if observe is not None:
-                observe(step.operation, floats, bits)
-            for number, made in ((step.operation.floats, floats), (step.operation.bits, bits)):
-                if number is not None:
-                    alive[number] = made
-            for number in step.done_with:
-                alive.pop(number, None)
-        embeddings: NDArray[np.float32] = floats
+            step.enter(alive, observe)
+        embeddings: NDArray[np.float32] = alive[self._result]
         return embeddings
 
 
@@ -179,18 +181,14 @@ def _levels(preprocessing: Mapping[str, Any]) -> list[tuple[int, NDArray[np.floa
 
 def _prepared(graph: Graph, threads: int) -> list[Prepared]:
     """All operations with their weights as the kernels want them, and which values nobody reads any more."""
-    last_read = {number: at for at, operation in enumerate(graph.operations) for number in operation.reads}
     channels = {IMAGE: 3}
     steps = []
-    exact = before_signs(graph.operations)
-    for at, operation in enumerate(graph.operations):
-        run, n_channels = _step(operation, [channels[number] for number in operation.inputs], threads, exact[at])
-        for number in (operation.floats, operation.bits):
-            if number is not None:
-                channels[number] = n_channels
-        unread = [n for n in (operation.floats, operation.bits) if n is not None and n not in last_read]
-        done_with = [number for number in operation.reads if last_read[number] == at]
-        steps.append(Prepared(operation, run, (*done_with, *unread)))
+    for operation, done, exact in zip(
+        graph.operations, done_with(graph.operations), before_signs(graph.operations), strict=True
+    ):
+        run, n_channels = _step(operation, [channels[number] for number in operation.inputs], threads, exact)
+        channels |= dict.fromkeys(operation.makes, n_channels)
+        steps.append(Prepared(operation, run, done))
     return steps
 
 

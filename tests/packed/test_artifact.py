@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,19 @@ def test_1_bit_weights_take_one_bit_each(path: Path) -> None:
 def test_a_file_that_the_loader_would_refuse_is_not_written(tmp_path: Path) -> None:
     graph = pack.lower(built(NAME), config_of(NAME).size_px)
     graph.operations[0].tensors["weight"] = graph.operations[0].tensors["weight"] * np.float32("nan")  # type: ignore[operator]
-    with pytest.raises(ArtifactError, match=r"'weight' of 'stem.first.0' has \d+ numbers that are not finite"):
+    with pytest.raises(
+        ArtifactError,
+        match=r"^The packed model was not written: 'weight' of 'stem.first.0' has \d+ numbers that are not finite\. "
+        r"Please report it\.$",
+    ):
         artifact.write(tmp_path / "x.bnn", Artifact(graph=graph, preprocessing=pack.PREPROCESSING, provenance={}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_header_that_the_loader_would_refuse_is_not_written(tmp_path: Path, sound: bytes) -> None:
+    found = replace(artifact.decode(memoryview(sound)), provenance={"names": ["x" * 100] * 25_000})
+    with pytest.raises(ArtifactError, match=r"not written: its header has \d+ bytes; at most 2097152\. Please"):
+        artifact.write(tmp_path / "x.bnn", found)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -205,7 +217,7 @@ def test_headers_that_are_no_json_objects_are_refused(path: Path, sound: bytes) 
         (b'{"a": NaN}', "its header is no JSON (NaN is no JSON number)"),
         (b"[" * 100_000, "its header is no JSON ("),
         (b"\xff\xfe", "its header is no JSON ("),
-        (b" " * (artifact.MOST_HEADER_BYTES + 1), "its header is cut short, or larger than 16777216 bytes"),
+        (b" " * (artifact.MOST_HEADER_BYTES + 1), "its header is cut short, or larger than 2097152 bytes"),
     ):
         assert refusal(path, artifact.assemble(header, b"")).startswith(message)
 

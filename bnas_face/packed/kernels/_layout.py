@@ -69,7 +69,7 @@ def signed(weight: NDArray[np.uint64], in_channels: int, groups: int) -> Weight:
     if weight.shape[3] != fallback.n_words(inputs):
         raise ValueError(f"Weights of {weight.shape[3]} words cannot hold {inputs} channels a group.")
     out, kernel = weight.shape[:2]
-    negative = (fallback.unpack(weight, inputs) < 0).reshape(out, -1)
+    negative = fallback.ones(weight, inputs).reshape(out, -1)
     blocks = _blocks(negative, 1 if _is_depthwise(inputs, out, groups) else groups)
     octets = np.packbits(blocks, axis=2, bitorder="little")  # (groups, blocks, 2, n)
     tiles = np.ascontiguousarray(octets.transpose(0, 1, 3, 2)).view("<u2")

@@ -8,8 +8,9 @@ over K valid bits is K − 2 · popcount(input XOR weight). Sums of bits are exa
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,11 +43,15 @@ def pack(negative: NDArray[np.bool_]) -> Bits:
     return np.packbits(padded, axis=-1, bitorder="little").view("<u8").astype(np.uint64, copy=False)
 
 
+def ones(bits: Bits, n_channels: int) -> NDArray[np.uint8]:
+    """Bits (…, words) → 0 or 1 (…, n_channels)."""
+    octets = np.ascontiguousarray(bits.astype("<u8", copy=False)).view(np.uint8)
+    return np.unpackbits(octets, axis=-1, count=n_channels, bitorder="little")
+
+
 def unpack(bits: Bits, n_channels: int) -> Floats:
     """Bits (…, words) → float32 (…, n_channels): −1 where a bit is 1, else +1."""
-    octets = np.ascontiguousarray(bits.astype("<u8", copy=False)).view(np.uint8)
-    ones = np.unpackbits(octets, axis=-1, count=n_channels, bitorder="little")
-    return np.float32(1) - np.float32(2) * ones.astype(np.float32)
+    return np.float32(1) - np.float32(2) * ones(bits, n_channels).astype(np.float32)
 
 
 def pack_signs(values: Floats, threshold: NDArray[np.float32], flip: NDArray[np.uint8], *, threads: int = 1) -> Bits:
@@ -176,9 +181,9 @@ def average_pool(
     """
     total = np.zeros((), np.float32)
     count = np.zeros((), np.float32)
-    ones = np.ones((1, *values.shape[1:3], 1), np.float32)
+    inside = np.ones((1, *values.shape[1:3], 1), np.float32)
     for part, valid in zip(
-        _windows(values, kernel, stride, padding, 0.0), _windows(ones, kernel, stride, padding, 0.0), strict=True
+        _windows(values, kernel, stride, padding, 0.0), _windows(inside, kernel, stride, padding, 0.0), strict=True
     ):
         total, count = total + part, count + valid
     return finish((total / count).astype(np.float32, copy=False), epilogue, None, 1)
@@ -186,10 +191,7 @@ def average_pool(
 
 def max_pool(values: Floats, *, kernel: int, stride: int, padding: int, epilogue: Epilogue, threads: int = 1) -> Result:
     """Largest valid value of every window; windows as in `average_pool`."""
-    parts = _windows(values, kernel, stride, padding, -np.inf)
-    largest = parts[0]
-    for part in parts[1:]:
-        largest = np.maximum(largest, part)
+    largest = functools.reduce(np.maximum, _windows(values, kernel, stride, padding, -np.inf))
     return finish(largest, epilogue, None, 1)
 
 
@@ -201,18 +203,18 @@ def elementwise(values: Sequence[Floats], *, epilogue: Epilogue, threads: int = 
     return finish(total, epilogue, None, 1)
 
 
-def _windows(values: Floats, kernel: int, stride: int, padding: int, fill: float) -> list[Floats]:
+def _windows(values: Floats, kernel: int, stride: int, padding: int, fill: float) -> Iterator[Floats]:
     """For every tap of the window the map of what it sees, `fill` outside of the map."""
     n, height, width, c = values.shape
     rows, columns = -(-height // stride), -(-width // stride)
     shape = (n, (rows - 1) * stride + kernel, (columns - 1) * stride + kernel, c)
     padded = np.full((n, max(shape[1], height + padding), max(shape[2], width + padding), c), fill, np.float32)
     padded[:, padding : padding + height, padding : padding + width] = values
-    return [
+    return (
         padded[:, i : i + (rows - 1) * stride + 1 : stride, j : j + (columns - 1) * stride + 1 : stride]
         for i in range(kernel)
         for j in range(kernel)
-    ]
+    )
 
 
 def _convolve(
@@ -272,10 +274,11 @@ def _shortcut(source: Floats, epilogue: Epilogue, shape: tuple[int, ...], stride
     if source.shape[1:3] != shape[1:3]:
         (source, _) = average_pool(source, kernel=stride, stride=stride, padding=0, epilogue=_plain(source.shape[3]))  # type: ignore[assignment]  # floats are kept
     in_channels, out_channels = source.shape[3], shape[3]
-    common = math.lcm(in_channels, out_channels)
-    wide = np.concatenate([source] * (common // in_channels), axis=3)
-    averaged: Floats = wide.reshape(*wide.shape[:3], -1, out_channels).mean(axis=3, dtype=np.float32)
-    return averaged
+    groups = in_channels // math.gcd(in_channels, out_channels)
+    total = np.zeros((), np.float32)
+    for group in range(groups):
+        total = total + source[..., (group * out_channels + np.arange(out_channels)) % in_channels]
+    return total / np.float32(groups)
 
 
 def fused(values: Floats, factor: Floats, addend: Floats) -> Floats:
