@@ -21,7 +21,7 @@ MOST_OPERATIONS = 20_000
 MOST_CHANNELS = 1 << 16
 MOST_NUMBERS = 1 << 24
 """Of one value, for one image, and of what a window sees of it with its padding."""
-LARGEST = {"stride": 8, "dilation": 16, "groups": MOST_CHANNELS, "padding": 64, "kernel": 4096, "offset": 1}
+LARGEST = {"stride": 4096, "dilation": 16, "groups": MOST_CHANNELS, "padding": 64, "kernel": 4096, "offset": 1}
 """Of every setting; the smallest is 1, of `padding` and `offset` 0."""
 
 SETTINGS = {

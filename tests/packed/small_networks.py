@@ -50,6 +50,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 NETWORKS["onebit-wide"] = NETWORKS["onebit-xnor-a1"] | {"channels": 33, "cells": 3, "size_px": 40}
 NETWORKS["objects"] = NETWORKS["paper-pcnn-a32"] | {"task": "classification", "embedding_dim": 7}
+NETWORKS["objects-large"] = NETWORKS["objects"] | {"size_px": 96, "cells": 3, "channels": 4}
 BINARY = [name for name, settings in NETWORKS.items() if settings["activation_bits"] == 1]
 
 
