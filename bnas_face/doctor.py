@@ -33,6 +33,7 @@ NEEDED = {
 EXTRAS = {"onnxruntime": "onnx", "faiss-cpu": "faiss", "resvg-py": "figures", "tensorboard": "tensorboard"}
 """Distribution → the extra of this package that brings it."""
 LEAST_FREE_GB = 2.0
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY")
 _FEATURES = ("avx2", "avx512_vpopcntdq", "asimd")
 """What 1-bit kernels can use."""
 
@@ -58,6 +59,7 @@ def examine() -> list[Line]:
     return [
         Line(topic="bnas_face", text=f"{__version__}, Python {platform.python_version()}, {platform.platform()}"),
         _processor(),
+        _guarded("threads", _threads),
         _guarded("packed kernels", _kernels),
         _gpu(),
         *(_package(name, module) for name, module in NEEDED.items()),
@@ -74,9 +76,15 @@ def _processor() -> Line:
         flags = ""
     known = [name for name in _FEATURES if f" {name}" in flags]
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Line(
-        topic="processor", text=f"{machine.cpu_name()}, {usable} cores usable; {', '.join(known) or 'no known'}"
-    )
+    features = ", ".join(known) or "none of the instructions that 1-bit kernels use"
+    return Line(topic="processor", text=f"{machine.cpu_name()}, {usable} cores usable; {features}")
+
+
+def _threads() -> str:
+    """How many threads torch computes with, and what the environment says of them."""
+    torch = importlib.import_module("torch")
+    said = [f"{name}={os.environ[name]}" for name in _THREAD_VARIABLES if name in os.environ]
+    return f"{torch.get_num_threads()} by torch's choice" + (f" ({', '.join(said)})" if said else "")
 
 
 def _kernels() -> str:

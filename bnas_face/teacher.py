@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bnas_face.data.images import FaceImages
-from bnas_face.errors import ConfigError, DatasetError
+from bnas_face.errors import ConfigError
 from bnas_face.evaluate.embed import embed_images, open_embedder
 from bnas_face.train.distill import Teacher
 
@@ -34,12 +34,13 @@ def open_teacher(spec: str, progress: Callable[[int, int], None] | None = None) 
     if not embedder.flip:
         raise ConfigError(f"Teacher '{spec}' classifies, it gives no embeddings. Name a model that embeds faces.")
 
-    def embed(images: FaceImages) -> NDArray[np.float32]:
+    def embed(images: FaceImages) -> tuple[NDArray[np.float32], Mapping[int, str]]:
         found = embed_images(embedder, images, progress=progress)
-        if found.failed.any():
-            name, reason = next(iter(found.reasons.items()))
-            raise DatasetError(f"Teacher '{spec}' has no embedding of image '{name}': {reason}. Check the dataset.")
-        return found.values
+        failed = {int(row): images.image_ids[row] for row in np.flatnonzero(found.failed)}
+        return found.values, {
+            row: f"Teacher '{spec}' has no embedding of image '{name}': {found.reasons[name].rstrip('.')}."
+            for row, name in failed.items()
+        }
 
     info = {"source": spec, "weights_sha256": embedder.info["weights_sha256"], "id": embedder.info["id"]}
     return Teacher(info=info, embed=embed)

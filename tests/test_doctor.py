@@ -22,7 +22,7 @@ def test_a_sound_machine_has_no_problem() -> None:
     done = CliRunner().invoke(command, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert done.output.splitlines()[-1] == "Everything that was looked at works."
-    for topic in ("processor", "GPU", *doctor.NEEDED, *doctor.EXTRAS, "disk"):
+    for topic in ("processor", "threads", "GPU", *doctor.NEEDED, *doctor.EXTRAS, "disk"):
         assert f"· {topic} " in done.output
 
 

@@ -14,7 +14,9 @@ from bnas_face import config as settings
 from bnas_face import genotype as genotypes
 from bnas_face.config import ModelConfig, TrainConfig, toml
 from bnas_face.errors import ConfigError
+from bnas_face.schedule import KINDS
 
+_TYPED = 2
 _NEVER_IN_FILES = ("name", "resume", "overwrite")
 _MODEL = ModelConfig()
 _TRAIN = TrainConfig(name="default", model=_MODEL)
@@ -63,7 +65,7 @@ _OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("label_weight", float, "Of the head's loss.  [default: 0 with a teacher, 1 without]"),
     ("epochs", int, "Times every image is seen."),
     ("batch_size", int, "Images per step, over all devices."),
-    ("optimizer", str, "sgd, or adam, which is also what auto means."),
+    ("optimizer", click.Choice(["auto", "sgd", "adam"]), "auto means adam."),
     ("lr", float, "Peak learning rate.  [default: 0.02 for sgd, 0.002 for adam]"),
     ("weight_decay", float, "Weight decay.  [default: 0.0005]"),
     (
@@ -74,14 +76,14 @@ _OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("latent_lr_factor", float, "Learning rate of latent weights, times that of the others."),
     ("head_lr_factor", float, "Learning rate of the head, times that of the others."),
     ("momentum", float, "Momentum of sgd."),
-    ("schedule", str, "How the rate falls after the warm-up: cosine, poly or step."),
+    ("schedule", click.Choice(KINDS), "How the rate falls after the warm-up."),
     ("poly_power", float, "Of schedule poly: (1 - progress) to this power."),
     ("step_at", Shares(), "Of schedule step: shares of the training at which the rate falls."),
     ("step_factor", float, "Of schedule step: what the rate is multiplied with there."),
     ("warmup_epochs", float, "Linear warm-up; at most half of the training."),
     ("two_stage", float, "Share of the epochs with float weights and 1-bit activations; 0 for none."),
     ("init", str, "Start from the weights of runs/NAME, as those of the full-precision twin."),
-    ("on_nan", str, "A loss or gradient that is not finite: stop, or skip the step."),
+    ("on_nan", click.Choice(["stop", "skip"]), "At a loss or gradient that is not finite: stop, or skip the step."),
     ("accumulate", int, "Compute every batch in so many parts, to save memory."),
     ("ema", float, "Keep the moving average of the weights with this decay, as 0.999; 0 for the last weights."),
     ("gradient_clip", float, "Shorten the gradient to this length; 0 leaves it."),
@@ -94,14 +96,14 @@ _OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ),
     ("views", int, "Versions of every image, drawn once with --augment and shown to the teacher, too."),
     ("cutout_px", int, "Side of a square that is blanked in every image; 0 for none."),
-    ("precision", str, "fp32, bf16 (mixed), or fp16 (mixed, GPU only)."),
+    ("precision", click.Choice(["fp32", "bf16", "fp16"]), "bf16 and fp16 are mixed; fp16 is for GPUs only."),
     ("devices", str, "auto, cpu, cpu:2, or a number of GPUs."),
     (
         "loading",
         click.Choice(["auto", "memory", "cache", "stream"]),
         "Where pixels are kept; auto: in memory if they fit.",
     ),
-    ("workers", int, "Processes that load images.  [default: the cores but one; none in memory]"),
+    ("workers", int, "Processes that load images.  [default: the cores but one; one thread in memory]"),
     ("on_corrupt", click.Choice(["stop", "skip"]), "What an image that cannot be read does: stop, or skip it."),
     ("wait_minutes", float, "Give up when another process of the training does not answer for so long."),
     ("threads", int, "CPU threads; 0 is torch's choice."),
@@ -198,16 +200,16 @@ def command(
     from bnas_face.train import presets, runs, source
     from bnas_face.train.loop import train
 
-    typed = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
-    given = {key for key in values if context.get_parameter_source(key) in typed}
+    given = {key for key in values if _weight(context, key)}
     run_dir = settings.RUNS / name
-    if cache:
+    if cache and _cache_wins(context, values["loading"]):
         values["loading"] = "cache"
         given.add("loading")
     if "genotype" in given and "backbone" not in given:
         values["backbone"] = "searched"
     values = presets.fill(values, given, preset)
     config = runs.begin(_config(name, values), run_dir, resume=resume, overwrite=overwrite, given=given)
+    presets.check_used(config, {key for key in given if _weight(context, key) == _TYPED})
     teacher = _teacher(config) if config.teacher else None
     outcome = train(config, run_dir, resume=resume, teacher=teacher, on_decode=_show_decoding, say=click.echo)
     if runs.is_helper_process():
@@ -221,6 +223,21 @@ def command(
         click.echo(f"Now test it:  bnasface eval {protocols} --model {run_dir}")
     if hint := source.overlap_hint(config):
         click.echo(hint)
+
+
+def _weight(context: click.Context, option: str) -> int:
+    """0: nobody said it, 1: a file did, 2: it was typed."""
+    order = (ParameterSource.DEFAULT_MAP, ParameterSource.COMMANDLINE)
+    source = context.get_parameter_source(option)
+    return order.index(source) + 1 if source in order else 0
+
+
+def _cache_wins(context: click.Context, loading: str) -> bool:
+    """Whether ``--cache`` goes before ``--loading``: what is typed before what a file says."""
+    cache, other = _weight(context, "cache"), _weight(context, "loading")
+    if cache == other and loading != "cache":
+        raise ConfigError(f"--cache and --loading {loading} contradict each other. Give one of them.")
+    return cache >= other
 
 
 def _teacher(config: TrainConfig) -> Any:

@@ -190,9 +190,9 @@ class TrainConfig:
         one_of("optimizer", self.optimizer, ("auto", "sgd", "adam"))
         one_of("precision", self.precision, ("fp32", "bf16", "fp16"))
         one_of("schedule", self.schedule, KINDS)
-        one_of("answer to numbers that are not finite", self.on_nan, ("stop", "skip"))
-        one_of("way of loading", self.loading, ("auto", "memory", "cache", "stream"))
-        one_of("reaction to corrupt images", self.on_corrupt, ("stop", "skip"))
+        one_of("setting of --on-nan", self.on_nan, ("stop", "skip"))
+        one_of("setting of --loading", self.loading, ("auto", "memory", "cache", "stream"))
+        one_of("setting of --on-corrupt", self.on_corrupt, ("stop", "skip"))
         for word, value, low, high in self._ranges():
             if value is not None:
                 in_range(word, value, low, high)
@@ -202,6 +202,8 @@ class TrainConfig:
         self._check_teacher()
         self._check_views()
         self._check_partial()
+        if self.model.auxiliary and not self.auxiliary_weight:
+            raise ConfigError("--auxiliary-weight 0 leaves the auxiliary classifier nothing to learn. Leave one out.")
 
     def _check_views(self) -> None:
         if self.views > 1 and not self.teacher:
@@ -277,6 +279,8 @@ class TrainConfig:
             raise ConfigError(
                 "Every weight of the loss is 0. Raise --teacher-weight, --relation-weight or --label-weight."
             )
+        if self.relation_weight and not self.teacher:
+            raise ConfigError("--relation-weight is of a teacher's embeddings. Name a --teacher, or leave it out.")
         if self.label_weight == 0 and not self.teacher:
             raise ConfigError(
                 "--label-weight 0 leaves nothing to learn without a --teacher. Name one, or leave it out."

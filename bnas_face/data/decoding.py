@@ -131,9 +131,8 @@ def decode(
     Raises
     ------
     DatasetError
-        If the array would not fit the memory bound.
-    BrokenImageError
-        If an image cannot be decoded, without `skip_corrupt`.
+        If the array would not fit the memory bound; without `skip_corrupt`, if an image cannot be read (a
+        `BrokenImageError`) or could not when the set was put into the cache.
     """
     needed, bound = n_bytes(images, size_px), memory_bound(memory_bytes)
     if needed > bound:
@@ -143,8 +142,11 @@ def decode(
         )
     kept = cache_file(images, size_px) if images.costly and needed <= KEPT_BYTES else None
     if kept is not None and (found := _opened(kept, _shape(images, size_px))) is not None:
-        return Decoded(images.name, np.array(found))
-    pixels, reasons = np.zeros(_shape(images, size_px), np.uint8), dict[int, str]()
+        reasons = _reasons(kept)
+        if reasons and not skip_corrupt:
+            raise loader.cannot_go_on(images.name, next(iter(reasons.values())))
+        return Decoded(images.name, np.array(found), reasons)
+    pixels, reasons = np.zeros(_shape(images, size_px), np.uint8), {}
 
     def fill(chunk: NDArray[np.int64]) -> tuple[int, Mapping[int, str]]:
         if skip_corrupt:
@@ -162,6 +164,7 @@ def decode(
             if progress is not None:
                 progress(done, len(images))
     if kept is not None and not reasons:
+        kept.with_suffix(".json").unlink(missing_ok=True)
         with files.atomic_path(kept) as part, part.open("wb") as file:
             np.save(file, pixels)
     return Decoded(images.name, pixels, reasons)
@@ -257,7 +260,7 @@ def _opened(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
 
 
 def _reasons(path: Path) -> dict[int, str]:
-    """Images of a cache that could not be read; a cache of a costly set has no such list."""
+    """Images of a cache that could not be read; a cache that `decode` made has no such list."""
     described = path.with_suffix(".json")
     if not described.exists():
         return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -144,19 +144,33 @@ def _among(reasons: Mapping[int, str], indices: NDArray[np.int64]) -> Mapping[in
 
 
 @dataclass(frozen=True)
-class _Tolerant:
-    """A reader that answers black for an image that cannot be read."""
+class Without:
+    """A source some of whose images are of no use, though they may be readable.
 
-    read: Reader
-    size_px: int
+    Attributes
+    ----------
+    source : Source
+    reasons : mapping of int to str
+        Images that are told like those that cannot be read.
+    """
 
-    def __call__(self, indices: NDArray[np.int64]) -> Pixels:
-        try:
-            return self.read(indices)
-        except DatasetError:
-            return Streamed("", self.read, 0, self.size_px).read(indices)[0]
+    source: Source
+    reasons: Mapping[int, str]
 
+    @property
+    def name(self) -> str:
+        """Of the dataset."""
+        return self.source.name
 
-def tolerant(images: FaceImages) -> FaceImages:
-    """The same set, black where an image cannot be read, for who looks at all of them and uses those that can."""
-    return replace(images, read=_Tolerant(images.read, images.size_px))
+    @property
+    def in_memory(self) -> bool:
+        """As the source."""
+        return self.source.in_memory
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def read(self, indices: NDArray[np.int64]) -> tuple[Pixels, Mapping[int, str]]:
+        """See `Source`; why an image cannot be read goes before why it is of no use."""
+        pixels, reasons = self.source.read(indices)
+        return pixels, {**_among(self.reasons, indices), **reasons}

@@ -1,8 +1,8 @@
 """Several fixed views of every image of a set: what a teacher looks at, too.
 
 A teacher's embedding is looked up, so its pupil learns to answer a changed image like the plain one. With views, each
-image comes in a few changed versions that are drawn once; the teacher embeds each of them, and its pupil sees exactly
-what the teacher saw.
+image comes in a few changed versions that are drawn once; the teacher embeds each of them, and its pupil sees what the
+teacher saw, but for the flip (the teacher sees both sides) and the small shift that are drawn in every epoch.
 
 References
 ----------
@@ -35,7 +35,7 @@ def views(images: FaceImages, n_views: int, augmenter: Augmenter, *, seed: int) 
     augmenter : Augmenter
         Makes every view but the first.
     seed : int
-        What a view looks like depends on (seed, view, position of the image) alone.
+        What a view looks like depends on (seed, view, id of the image) alone: a subset has the views of the whole.
 
     Returns
     -------
@@ -49,8 +49,8 @@ def views(images: FaceImages, n_views: int, augmenter: Augmenter, *, seed: int) 
         images,
         image_ids=tuple(image_id + suffix for suffix in suffixes for image_id in images.image_ids),
         labels=np.tile(images.labels, n_views),
-        content_hash=files.sha256_text(images.content_hash, *images.image_ids, repr(augmenter), str((n_views, seed))),
-        read=_Views(images.read, len(images), augmenter, seed),
+        content_hash=files.sha256_text(images.content_hash, repr(augmenter), str(seed)),
+        read=_Views(images.read, tuple(map(_number, images.image_ids)), augmenter, seed),
         costly=True,
     )
 
@@ -58,15 +58,21 @@ def views(images: FaceImages, n_views: int, augmenter: Augmenter, *, seed: int) 
 @dataclass(frozen=True)
 class _Views:
     read: Reader
-    n_images: int
+    numbers: tuple[int, ...]
     augmenter: Augmenter
     seed: int
 
     def __call__(self, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
-        pixels = self.read(positions % self.n_images)
+        n_images = len(self.numbers)
+        pixels = self.read(positions % n_images)
         for image, position in zip(pixels, positions.tolist(), strict=True):
-            view, index = divmod(position, self.n_images)
+            view, index = divmod(position, n_images)
             if view:
-                rng = np.random.default_rng((self.seed, view, index, _VIEW_STREAM))
+                rng = np.random.default_rng((self.seed, view, self.numbers[index], _VIEW_STREAM))
                 image[...] = self.augmenter(image, rng)
         return pixels
+
+
+def _number(image_id: str) -> int:
+    """64 bits that stand for an id."""
+    return int(files.sha256_text(image_id)[:16], 16)

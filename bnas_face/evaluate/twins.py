@@ -18,6 +18,7 @@ OPTIMISER_SETTINGS = (
     *("latent_weight_decay", "latent_lr_factor", "head_lr_factor"),
     *("schedule", "poly_power", "step_at", "step_factor", "two_stage", "init"),
 )
+"""How a network is brought to its weights; `ema` and `accumulate` are not among them, since they serve any network."""
 MACHINE_SETTINGS = (
     *("devices", "threads", "checkpoint_minutes", "development_epochs", "tensorboard", "wait_minutes"),
     *("loading", "workers", "on_corrupt"),

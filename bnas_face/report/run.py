@@ -170,7 +170,7 @@ def of_settings(run: Run) -> list[tuple[str, str]]:
     bits = f"W1A{model.get('activation_bits')} by {model['binarizer']}" if one_bit else "full precision"
     network = [model.get("backbone"), bits, f"{model.get('size_px')} px", f"{model.get('embedding_dim')} outputs"]
     data = config.get("training_data") or {}
-    counts = [f"{numbers.count(data[key])} {word}" for key, word in _COUNTED if type(data.get(key)) is int]
+    counts = [f"{numbers.count(n)} {word}" for n, word in _counts(data)]
     others = [f"without people of {name}" for name in config.get("exclude_names_of") or ()]
     return [
         ("network", _joined(network)),
@@ -179,7 +179,16 @@ def of_settings(run: Run) -> list[tuple[str, str]]:
     ]
 
 
-_COUNTED = (("n_images", "images"), ("n_identities", "identities"))
+def _counts(data: Mapping[str, Any]) -> Iterable[tuple[int, str]]:
+    """What a run learned from; of its images, every view is counted in `n_images`."""
+    n_images, n_views, n_identities = (data.get(key) for key in ("n_images", "n_views", "n_identities"))
+    if type(n_images) is int:
+        if type(n_views) is int and n_views > 1:
+            yield n_images // n_views, f"images in {n_views} views"
+        else:
+            yield n_images, "images"
+    if type(n_identities) is int:
+        yield n_identities, "identities"
 
 
 def _recipe(config: Mapping[str, Any]) -> Iterable[str | None]:
@@ -191,9 +200,14 @@ def _recipe(config: Mapping[str, Any]) -> Iterable[str | None]:
         ("init", "from the weights of {}"),
         ("two_stage", "float weights for {:g} of the epochs"),
         ("ema", "moving average {:g}"),
+        ("augment", "augmentation {}"),
     ):
-        if config.get(key):
+        if config.get(key) not in (None, "", 0, "none"):
             yield words.format(config[key])
+    if type(parts := config.get("accumulate", 1)) is int and parts > 1:
+        yield f"batches in {parts} parts"
+    if type(rate := config.get("sample_rate", 1.0)) is float and rate < 1:
+        yield f"{100 * rate:g} % of the identities in a step"
     if not config.get("teacher") or config.get("label_weight"):
         yield f"head {config.get('head')}"
 

@@ -45,7 +45,7 @@ class Counters:
     session : int
         1 until the first interruption, one more after every resumption.
     left_out : int
-        Images that could not be read, since the last row of log.csv.
+        Images that could not be read, by all processes, since the last row of log.csv.
     """
 
     step: int = 0

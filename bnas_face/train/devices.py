@@ -66,11 +66,10 @@ def memory_bytes(device: torch.device) -> int:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
 
 
-def summed(fabric: Any, count: int) -> int:
-    """A count of each process, summed up; all processes call this together."""
-    if fabric.world_size == 1:
-        return count
-    return int(fabric.all_reduce(torch.tensor(count, device=fabric.device), reduce_op="sum"))
+def n_here(fabric: Any) -> int:
+    """How many of a training's processes share this machine."""
+    job = ranks.job()
+    return job.local_size if job.launcher else int(fabric.world_size)
 
 
 def launched_devices(devices: str, job: Job) -> tuple[str, int]:

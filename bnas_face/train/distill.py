@@ -41,11 +41,12 @@ class Teacher:
     info : mapping
         JSON values for ``config.json``: source and SHA-256 of the weights.
     embed : callable
-        FaceImages → float32 (n_images, embedding_dim), unit length, in their order.
+        FaceImages → float32 (n_images, embedding_dim), unit length, in their order; and for every image that has no
+        embedding (its row is zeros) its position and why.
     """
 
     info: Mapping[str, Any]
-    embed: Callable[[FaceImages], NDArray[np.float32]]
+    embed: Callable[[FaceImages], tuple[NDArray[np.float32], Mapping[int, str]]]
 
 
 class Teaching(nn.Module):

@@ -16,12 +16,13 @@ class LeftOut:
     Parameters
     ----------
     run_dir : Path
-        What an earlier call noted there is known.
+    goes_on : bool
+        What an earlier call noted there is known. Otherwise it belongs to a run that is about to be removed.
     """
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, *, goes_on: bool) -> None:
         self.path = run_dir / FILE
-        self._known = set(read(run_dir))
+        self._known = set(read(run_dir)) if goes_on else set[str]()
 
     @property
     def count(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -99,6 +100,18 @@ def read(run_dir: Path, *, up_to_step: int | None = None) -> list[Row]:
                     f"'{path}' is damaged at line {number}: {error}. Delete it to go on without."
                 ) from error
     return [row for row in rows if up_to_step is None or row.step <= up_to_step]
+
+
+def epoch_loss(rows: list[Row]) -> float:
+    """Mean loss over the steps of the last row's epoch; nan without any, `rows` has at least one row."""
+    last = rows[-1].epoch
+    begins = max((row.step for row in rows if row.epoch < last), default=0)
+    total, count = 0.0, 0
+    for row in rows:
+        if row.epoch == last and math.isfinite(row.loss):
+            total, count = total + (row.step - begins) * row.loss, count + row.step - begins
+        begins = max(begins, row.step)
+    return total / count if count else math.nan
 
 
 def _row(record: dict[str, str]) -> Row:

@@ -77,13 +77,14 @@ def train(
     if begun is not None and say is not None:
         say(str(begun))
     with ranks.together(), runs.only_one(run_dir) if fabric.is_global_zero else nullcontext():
-        data = prepare(config, teacher=teacher, progress=on_decode, say=say, n_processes=fabric.world_size)
+        data = prepare(config, teacher=teacher, progress=on_decode, say=say, n_processes=devices.n_here(fabric))
         trainer = Trainer(config, run_dir, data, fabric, resume=resume, begun=begun)
         if fabric.is_global_zero:
             if not resume:
                 runs.clear(run_dir)
             saved.save_config(run_dir, config, data.provenance | start.provenance(begun, run_dir))
             environment.save(run_dir, fabric)
+        fabric.barrier()  # from now on every process writes to the folder
         outcome = trainer.run()
         if fabric.is_global_zero:
             saved.save_weights(run_dir / saved.WEIGHTS, trainer.kept)

@@ -25,7 +25,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from bnas_face import tables
-from bnas_face.config import OBJECTS_SHIFT_PX
+from bnas_face.config import OBJECTS_SHIFT_PX, TrainConfig
 from bnas_face.errors import ConfigError
 
 _EVALUATION: Mapping[str, Any] = {
@@ -170,3 +170,36 @@ def _n_classes(values: Mapping[str, Any]) -> int:
     return select(
         values["dataset"], exclude_names_of=values["exclude_names_of"], min_images=values["min_images"]
     ).n_identities
+
+
+_USED_BY: Mapping[str, tuple[str, str]] = {
+    # setting → the other setting, and the value of it that uses this one
+    "step_at": ("schedule", "step"),
+    "step_factor": ("schedule", "step"),
+    "poly_power": ("schedule", "poly"),
+    "momentum": ("optimizer", "sgd"),
+    "drop_path": ("backbone", "searched"),
+    "cells": ("backbone", "searched"),
+    "channels": ("backbone", "searched"),
+}
+
+
+def check_used(config: TrainConfig, typed: Collection[str]) -> None:
+    """Refuse what was typed and would have no effect.
+
+    Raises
+    ------
+    ConfigError
+        If one of the settings `typed` is of a schedule, an optimizer, a network or a teacher that is not asked for.
+    """
+    for name in sorted(set(typed) & set(_USED_BY)):
+        other, value = _USED_BY[name]
+        now = getattr(config.model, other, None) or getattr(config, other, None)
+        if now != value:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is of --{other} {value}, and that is '{now}'. Add it, or leave this out."
+            )
+    if "teacher_weight" in typed and not config.teacher:
+        raise ConfigError("--teacher-weight is of a teacher's embeddings. Name a --teacher, or leave it out.")
+    if "auxiliary_weight" in typed and not config.model.auxiliary:
+        raise ConfigError("--auxiliary-weight is of an auxiliary classifier. Add --auxiliary, or leave it out.")

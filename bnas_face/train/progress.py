@@ -13,6 +13,8 @@ from bnas_face import machine
 from bnas_face.train import devices
 
 SECONDS_BETWEEN_LINES = 20.0
+SECONDS_BETWEEN_TEXTS = 0.1
+"""Of the bar in a terminal."""
 
 
 class TrainingProgress:
@@ -53,10 +55,14 @@ class TrainingProgress:
 
     def step(self, step: int, epoch: int, loss: float, images_per_s: float) -> None:
         """Report a step that is done (1-based), its mean loss and the present speed."""
+        since = time.monotonic() - self._last_line
+        if self._console.quiet or since < (SECONDS_BETWEEN_TEXTS if self._bar else SECONDS_BETWEEN_LINES):
+            return
         text = f"epoch {epoch}/{self._n_epochs}  loss {loss:.3f}  {images_per_s:.0f} images/s  {self._memory()}"
         if self._bar is not None:
+            self._last_line = time.monotonic()
             self._bar.update(self._task, completed=step, text=text)
-        elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+        else:
             self._line(f"{text}  {self._time_left(step)} left")
 
     def epoch(self, epoch: int, step: int, loss: float, images_per_s: float, accuracy: float | None) -> None:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from bnas_face import tables
 from bnas_face.config import TrainConfig
-from bnas_face.data import decoding, development
+from bnas_face.data import decoding, development, loader
 from bnas_face.data.augment import LEVELS
 from bnas_face.data.images import FaceImages
 from bnas_face.data.selection import limited, protocol_names, select
-from bnas_face.data.sources import Progress, Source, Streamed, tolerant
+from bnas_face.data.sources import Progress, Source, Streamed, Without
 from bnas_face.data.views import views
 from bnas_face.data.workers import default_workers
 from bnas_face.train.distill import Teacher
@@ -96,7 +96,9 @@ def prepare(
     if config.views > 1:
         training = views(training, config.views, LEVELS[config.augment], seed=VIEWS_SEED)
     skip_corrupt = config.on_corrupt == "skip"
-    targets = None if teacher is None else teacher.embed(tolerant(training) if skip_corrupt else training)
+    targets, untaught = (None, {}) if teacher is None else teacher.embed(training)
+    if untaught and not skip_corrupt:
+        raise loader.cannot_go_on(training.name, next(iter(untaught.values())))
     source = decoding.open_source(
         training,
         config.model.size_px,
@@ -110,7 +112,7 @@ def prepare(
         how = "decoded anew in every epoch" if isinstance(source, Streamed) else "read from a cache on disk"
         say(f"{len(source):,} training images are {how}.")
     return TrainingData(
-        images=source,
+        images=Without(source, untaught) if untaught else source,
         labels=training.labels,
         n_identities=training.n_identities,
         development_pixels=pixels,

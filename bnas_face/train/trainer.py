@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from bnas_face import machine
@@ -40,7 +40,7 @@ class Outcome:
     ----------
     run_dir : Path
     loss : float
-        Mean over the last epoch (its last rows of log.csv).
+        Mean over the last epoch.
     development_accuracy : float or None
         Of the last epoch, whose weights are the ones kept; a fraction.
     images_per_s : float
@@ -120,12 +120,12 @@ class Trainer:
             self.counters.session += 1
         chosen = LEVELS[config.augment]
         self.augmenter = chosen if config.views == 1 and chosen.changes else None
-        by_default = 0 if data.images.in_memory else default_workers(fabric.world_size)
+        by_default = 0 if data.images.in_memory else default_workers(devices.n_here(fabric))
         self.workers = by_default if config.workers is None else config.workers
-        self.left_out = LeftOut(run_dir)
+        self.left_out = LeftOut(run_dir, goes_on=resume)
         is_first = fabric.is_global_zero
         self.events = events.Events(run_dir, on=config.tensorboard and is_first, step=self.counters.step)
-        self.last_saved = time.monotonic()
+        self.last_saved, self.due = time.monotonic(), False
         self.images, self.seconds = 0, 0.0
 
     @property
@@ -160,7 +160,7 @@ class Trainer:
         last = self.rows[-1]
         return Outcome(
             self.run_dir,
-            last.loss,
+            log.epoch_loss(self.rows),
             last.development_accuracy,
             last.images_per_s,
             self.counters.seconds,
@@ -208,15 +208,15 @@ class Trainer:
     def _step(self, batch: loader.Batch) -> float:
         """One optimizer step; returns the loss."""
         fabric, config, counters = self.fabric, self.config, self.counters
-        counters.left_out += self.left_out.note(batch.left_out)
+        n_left_out = self.left_out.note(batch.left_out)
         torch.manual_seed(hash((config.seed, counters.step, fabric.global_rank)) % 2**63)  # dropout, no saved state
         recipe.set_lr(self.optimizer, self.stages.lr(counters.step))
         self.optimizer.zero_grad()
         before = guard.Buffers(self.learner) if config.on_nan == "skip" else None
-        loss = step.backward(fabric, self.wrapped, batch, parts=config.accumulate)
+        loss = step.backward(fabric, self.wrapped, batch, parts=self._parts(batch))
         sharded = self.learner.sharded()
         length = guard.gradient_length(fabric, self.wrapped, self.optimizer, clip=config.gradient_clip, sharded=sharded)
-        value, steepness = fabric.all_reduce(torch.stack([loss, length]), reduce_op="mean").tolist()
+        value, steepness = self._agree(loss, length, n_left_out)
         if math.isfinite(value) and math.isfinite(steepness):
             with gradients.rows_only(self.plain_optimizer):
                 self.optimizer.step()
@@ -226,12 +226,30 @@ class Trainer:
             counters.loss_sum += value
             counters.loss_count += 1
         else:
-            self._pass_over(value, before)
+            self._pass_over(value, before, steepness_is_finite=math.isfinite(steepness))
         counters.step += 1
         self.images += len(batch.labels) * fabric.world_size
         return float(value)
 
-    def _pass_over(self, value: float, before: guard.Buffers | None) -> None:
+    def _parts(self, batch: loader.Batch) -> int:
+        """How many parts a batch is computed in: as many for all processes, though some left images out."""
+        wanted = self.config.accumulate
+        if wanted == 1 or self.config.on_corrupt != "skip":
+            return wanted
+        own = torch.tensor(min(wanted, len(batch.labels) // 2), device=self.fabric.device)
+        return max(1, int(self.fabric.all_reduce(own, reduce_op="min")))
+
+    def _agree(self, loss: Tensor, length: Tensor, n_left_out: int) -> tuple[float, float]:
+        """Means of loss and gradient length over the processes, who also sum up what they left out and, when the time
+        of one of them has come, save together."""
+        due = time.monotonic() - self.last_saved >= self.config.checkpoint_minutes * 60
+        own = torch.stack([loss, length, *loss.new_tensor([n_left_out, due])])
+        value, steepness, left_out, share_due = self.fabric.all_reduce(own, reduce_op="mean").tolist()
+        self.counters.left_out += round(left_out * self.fabric.world_size)
+        self.due = share_due > 0
+        return value, steepness
+
+    def _pass_over(self, value: float, before: guard.Buffers | None, *, steepness_is_finite: bool) -> None:
         """A step whose loss or gradient is not finite: stop, or leave the weights as they are and count it."""
         counters, scales = self.counters, self.config.precision == "fp16"
         what, hopeless = guard.first_not_finite(self.learner, value)
@@ -244,7 +262,9 @@ class Trainer:
         counters.skipped_in_a_row += 1
         if counters.skipped_in_a_row > guard.MOST_IN_A_ROW:
             raise TrainingError(self._broken(f"{guard.MOST_IN_A_ROW} steps were passed over, and {what}", "Train"))
-        if scales:
+        if scales and steepness_is_finite:
+            self.fabric.strategy.precision.scaler.update()  # its step would be taken: it looks at gradients alone
+        elif scales:
             self.optimizer.step()  # takes no step, and lowers the scale
         if before is not None:
             before.put_back()
@@ -262,16 +282,14 @@ class Trainer:
         """Within an epoch: a log row every `LOG_EVERY_STEPS` steps, a checkpoint when one is due."""
         if self.counters.step % LOG_EVERY_STEPS == 0:
             self._log(epoch, None)
-        due = time.monotonic() - self.last_saved >= self.config.checkpoint_minutes * 60
-        if self.learner.shards:  # all processes save together, when the first finds that it is time
-            due = self.fabric.broadcast(due)
-        if due:
+        if self.due:
             self._checkpoint()
 
     def _end_epoch(self, epoch: int, progress: TrainingProgress) -> None:
         due = (epoch + 1) % self.config.development_epochs == 0 or epoch + 1 == self.config.epochs
         row = self._log(epoch, self._development_accuracy() if due else None)
-        progress.epoch(epoch + 1, self.counters.step, row.loss, row.images_per_s, row.development_accuracy)
+        loss = log.epoch_loss(self.rows)
+        progress.epoch(epoch + 1, self.counters.step, loss, row.images_per_s, row.development_accuracy)
         if self.counters.step == self.stages.n_first:
             self._begin_stage()  # before the state is saved, which holds the new stage's optimizer then
         self._checkpoint()
@@ -292,7 +310,7 @@ class Trainer:
             seconds=counters.seconds,
             memory_mb=None if memory is None else memory / 1e6,
             gpu_memory_mb=devices.memory_bytes(self.fabric.device) / 1e6 if self.fabric.device.type == "cuda" else None,
-            left_out=devices.summed(self.fabric, counters.left_out),
+            left_out=counters.left_out,
         )
         counters.loss_sum, counters.loss_count, counters.left_out = 0.0, 0, 0
         self.rows.append(row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from bnas_face.config import cache_root
 from bnas_face.data import decoding
 from bnas_face.data.images import FaceImages
-from bnas_face.data.sources import Cached, Decoded, Streamed, tolerant
+from bnas_face.data.sources import Cached, Decoded, Streamed, Without
 from bnas_face.errors import BrokenImageError, DatasetError, FormatError
 
 
@@ -233,6 +234,20 @@ def test_a_damaged_list_of_a_cache_is_named():
         decoding.cached(images, 8)
 
 
-def test_a_tolerant_set_is_black_where_an_image_cannot_be_read():
-    found = tolerant(_broken(_pixels(), 5)).read(np.array([4, 5]))
-    assert np.array_equal(found[0], _pixels()[4]) and not found[1].any()
+def test_a_source_without_images_of_no_use_tells_them_after_those_that_cannot_be_read():
+    source = Without(Streamed.of(_broken(_pixels(), 5), 8), {5: "of no use", 7: "of no use"})
+    pixels, reasons = source.read(np.array([4, 5, 7]))
+    assert np.array_equal(pixels[[0, 2]], _pixels()[[4, 7]])
+    assert set(reasons) == {5, 7} and "it is empty" in reasons[5] and reasons[7] == "of no use"
+    assert (len(source), source.name, source.in_memory) == (20, "few", False)
+
+
+@pytest.mark.parametrize("first", ["memory", "cache"])
+@pytest.mark.parametrize("second", ["memory", "cache"])
+def test_what_a_costly_set_left_out_is_left_out_when_it_is_opened_again(first, second):
+    images = replace(_broken(_pixels(), 5), costly=True)
+    decoding.open_source(images, 8, how=first, skip_corrupt=True)
+    _, reasons = decoding.open_source(images, 8, how=second, skip_corrupt=True).read(np.arange(20))
+    assert set(reasons) == {5}
+    with pytest.raises(DatasetError, match="--on-corrupt skip"):
+        decoding.open_source(images, 8, how=second)

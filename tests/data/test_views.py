@@ -53,9 +53,13 @@ def test_another_seed_or_strength_is_another_set(faces: FaceImages) -> None:
     assert (first.read(np.arange(5, 10)) != other.read(np.arange(5, 10))).any()
 
 
-def test_subsets_of_one_set_are_different_sets(faces: FaceImages) -> None:
-    some = faces.select_images(np.array([0, 1]))
-    assert views(some, 2, LEVELS["photo"], seed=0).content_hash != views(faces, 2, LEVELS["photo"], seed=0).content_hash
+def test_a_subset_has_the_views_of_the_whole(faces: FaceImages) -> None:
+    whole = views(faces, 3, LEVELS["strong"], seed=0)
+    part = views(faces.select_images(np.array([1, 4])), 3, LEVELS["strong"], seed=0)
+    assert part.image_ids == ("b", "e", "b#2", "e#2", "b#3", "e#3")
+    same = [whole.image_ids.index(image_id) for image_id in part.image_ids]
+    np.testing.assert_array_equal(part.read(np.arange(6)), whole.read(np.array(same)))
+    assert part.content_hash == whole.content_hash, "what a teacher saw of one, it saw of the other"
 
 
 def test_one_view_is_the_set_itself(faces: FaceImages) -> None:

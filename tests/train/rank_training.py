@@ -1,7 +1,8 @@
 """Run by torchrun, or imported: a training on patterns whose batch norms keep their statistics.
 
 ``rank_training.py SETTINGS.json`` trains with the settings of the file: ``config`` (of `small_training.make_config`),
-``run_dir``, ``resume``, and ``kill`` ([process, step]: SIGKILL of this process after that step) or null. The losses of
+``run_dir``, ``resume``, ``kill`` ([process, step]: SIGKILL of this process after that step) or null, and perhaps
+``broken`` (positions of images that cannot be read). The losses of
 the first process are written beside the run.
 """
 
@@ -11,6 +12,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -19,7 +21,7 @@ import torch
 from small_training import draw_people, make_config
 from torch import nn
 
-from bnas_face.errors import BnasFaceError
+from bnas_face.errors import BnasFaceError, BrokenImageError
 from bnas_face.models.pixels import normalised
 from bnas_face.train import learner, loop, recipe, trainer
 
@@ -48,6 +50,18 @@ class Frozen(learner.Learner):
         return self
 
 
+def _without(people, broken):
+    """People of whom some images cannot be read."""
+
+    def read(indices):
+        for index in indices.tolist():
+            if index in broken:
+                raise BrokenImageError(str(index), "it is empty")
+        return people.read(indices)
+
+    return replace(people, read=read)
+
+
 def run(settings):
     """Train; returns the loss of every step."""
     losses, step = [], loop.Trainer._step
@@ -59,7 +73,7 @@ def run(settings):
         return losses[-1]
 
     config = recipe.resolve(make_config(**settings["config"]))
-    people = draw_people()
+    people = _without(draw_people(), settings.get("broken", ()))
     with (
         mock.patch.object(loop, "Learner", Frozen),
         mock.patch.object(trainer, "Learner", Frozen),

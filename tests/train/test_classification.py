@@ -257,3 +257,8 @@ def test_every_preset_holds_settings_that_exist_and_can_be_used(tiny: Tiny) -> N
 def test_a_network_for_faces_alone_says_so(objects: list[str], tiny: Tiny, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Backbone 'mobilefacenet' makes embeddings of faces"):
         train(classifier(tiny, backbone="mobilefacenet", genotype=None, size_px=64), tmp_path / "c10")
+
+
+def test_an_auxiliary_classifier_without_weight_is_refused(tiny: Tiny) -> None:
+    with pytest.raises(ConfigError, match="leaves the auxiliary classifier nothing to learn"):
+        classifier(tiny, auxiliary=True, auxiliary_weight=0.0)

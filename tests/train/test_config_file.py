@@ -124,3 +124,36 @@ def test_the_recipe_of_casia_is_the_papers_as_remembered(monkeypatch: pytest.Mon
 def test_quick_is_for_every_set_and_keeps_the_optimizer() -> None:
     for kind in ("faces", "objects"):
         assert "optimizer" not in presets.preset("quick", "folder:x", activation_bits=1, kind=kind)
+
+
+def test_typed_cache_and_loading_go_before_a_files_and_not_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asked(monkeypatch, "--cache").loading == "cache"
+    path = write("cache = true\n")
+    assert asked(monkeypatch, "--config", path, "--loading", "memory").loading == "memory"
+    path = write('loading = "stream"\n')
+    assert asked(monkeypatch, "--config", path, "--cache").loading == "cache"
+    with pytest.raises(ConfigError, match="--cache and --loading stream contradict each other"):
+        asked(monkeypatch, "--cache", "--loading", "stream")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--step-at", "0.5"], "--step-at is of --schedule step, and that is 'cosine'. Add it"),
+        (["--poly-power", "2"], "--poly-power is of --schedule poly, and that is 'cosine'"),
+        (["--momentum", "0.8", "--optimizer", "adam"], "--momentum is of --optimizer sgd, and that is 'adam'"),
+        (["--drop-path", "0.1"], "--drop-path is of --backbone searched, and that is 'iresnet18'"),
+        (["--teacher-weight", "2"], "--teacher-weight is of a teacher's embeddings"),
+        (["--auxiliary-weight", "2"], "--auxiliary-weight is of an auxiliary classifier"),
+    ],
+)
+def test_what_is_typed_and_has_no_effect_is_refused(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        asked(monkeypatch, *arguments)
+
+
+def test_what_a_file_says_without_effect_is_let_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asked(monkeypatch, "--config", write("momentum = 0.8\n"), "--optimizer", "adam").momentum == 0.8
+    assert asked(monkeypatch, "--optimizer", "sgd", "--momentum", "0.8").momentum == 0.8

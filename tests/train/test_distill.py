@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from bnas_face.config import ModelConfig, TrainConfig
-from bnas_face.errors import ConfigError, DatasetError, TrainingError, UnknownNameError
+from bnas_face.errors import ConfigError, TrainingError, UnknownNameError
 from bnas_face.train import recipe
 from bnas_face.train.distill import Teacher, Teaching
 from bnas_face.train.learner import Learner
 from bnas_face.train.loop import train
 from bnas_face.train.source import check_names, prepare
 
+Embedded = tuple[NDArray[np.float32], dict[int, str]]
 MODEL = ModelConfig(size_px=64, width=0.125, embedding_dim=8)
 
 
@@ -37,11 +38,11 @@ def config(**changes: Any) -> TrainConfig:
 
 
 def pixels_as_embeddings(dim: int) -> Teacher:
-    def embed(images: Any) -> NDArray[np.float32]:
+    def embed(images: Any) -> Embedded:
         pixels = images.read(np.arange(len(images)))
         values = np.random.default_rng(0).normal(size=(pixels[0].size, dim))
         found = (pixels.reshape(len(pixels), -1) - 128.0) @ values
-        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32), {}
 
     return Teacher(info={"source": "runs/big", "weights_sha256": "00", "id": "big"}, embed=embed)
 
@@ -107,7 +108,7 @@ def test_every_image_meets_its_own_target_whatever_the_order(tmp_path: Path, mon
     assert len(seen) == 8
     for pixels, targets in seen:
         images = type("Images", (), {"read": lambda self, at, p=pixels: p, "__len__": lambda self, p=pixels: len(p)})()
-        np.testing.assert_allclose(teacher.embed(images), targets, atol=1e-5)
+        np.testing.assert_allclose(teacher.embed(images)[0], targets, atol=1e-5)
 
 
 def test_a_killed_distillation_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,6 +144,7 @@ def test_a_killed_distillation_goes_on_to_the_same_weights(tmp_path: Path, monke
         ({"teacher_weight": 0.0}, "Every weight of the loss is 0"),
         ({"teacher": "", "label_weight": 0.0}, "--label-weight 0 leaves nothing to learn without a --teacher"),
         ({"relation_weight": -1.0}, "The weight of relations is -1"),
+        ({"relation_weight": 1.0, "teacher": ""}, "--relation-weight is of a teacher's embeddings"),
     ],
 )
 def test_settings_that_teach_nothing_are_refused(changes: dict[str, Any], message: str) -> None:
@@ -165,18 +167,23 @@ def test_a_teacher_that_classifies_and_one_that_fails_on_an_image_are_told(monke
         teacher.open_teacher("runs/c10")
     embedder.flip = True
     broken = Embeddings(
-        values=np.zeros((1, 2), np.float32), failed=np.array([True]), image_ids=("a.jpg",), reasons={"a.jpg": "cut off"}
+        values=np.zeros((1, 2), np.float32),
+        failed=np.array([True]),
+        image_ids=("a.jpg",),
+        reasons={"a.jpg": "cut off."},
     )
     monkeypatch.setattr(teacher, "embed_images", lambda *arguments, **options: broken)
-    with pytest.raises(DatasetError, match=r"has no embedding of image 'a.jpg': cut off"):
-        teacher.open_teacher("runs/big").embed(None)  # type: ignore[arg-type]
+    images = type("Images", (), {"image_ids": ("a.jpg",)})()
+    values, reasons = teacher.open_teacher("runs/big").embed(images)
+    assert not values.any()
+    assert reasons == {0: "Teacher 'runs/big' has no embedding of image 'a.jpg': cut off."}
 
 
 def test_with_views_the_teacher_sees_what_its_pupil_sees(tmp_path: Path) -> None:
     seen: list[NDArray[np.uint8]] = []
     plain = pixels_as_embeddings(8)
 
-    def embed(images: Any) -> NDArray[np.float32]:
+    def embed(images: Any) -> Any:
         seen.append(images.read(np.arange(len(images))))
         return plain.embed(images)
 

@@ -177,6 +177,25 @@ def test_fp16_passes_over_an_overflow_lowers_its_scale_and_resumes_with_it(
     assert scales[0] == scales[1]
 
 
+def test_fp16_does_not_take_a_step_whose_loss_alone_is_not_finite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Tiny
+) -> None:
+    monkeypatch.setattr(loop.devices, "make_fabric", scaled_fabric)
+    spoil(monkeypatch, {3}, "loss")
+    seen: list[dict[str, torch.Tensor]] = []
+    spoiled = loop.Trainer._step
+
+    def watched(self: loop.Trainer, batch: Any) -> float:
+        result = spoiled(self, batch)
+        seen.append({name: value.clone() for name, value in self.learner.state_dict().items()})
+        return result
+
+    monkeypatch.setattr(loop.Trainer, "_step", watched)
+    loop.train(tiny(precision="fp16", on_nan="skip", epochs=3), tmp_path / "mine")
+    assert all(torch.equal(seen[2][name], seen[3][name]) for name in seen[2])
+    assert any(not torch.equal(seen[3][name], seen[-1][name]) for name in seen[3])
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_fp16_learns_on_a_gpu(tmp_path: Path, tiny: Tiny) -> None:

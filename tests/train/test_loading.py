@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ import pytest
 import torch
 
 from bnas_face.config import TrainConfig
+from bnas_face.data import datasets
 from bnas_face.data.formats import encoded, record_sets, recordio
 from bnas_face.data.images import FaceImages
 from bnas_face.errors import DatasetError
+from bnas_face.evaluate.embed import embed_images, open_embedder
 from bnas_face.models import saved
+from bnas_face.teacher import open_teacher
 from bnas_face.train import left_out, loop
 
 Tiny = Callable[..., TrainConfig]
@@ -94,3 +98,36 @@ def test_a_training_that_stopped_at_a_corrupt_record_goes_on_without_it(tiny: Ti
     assert not left_out.read(tmp_path / "x")
     loop.train(_settings(tiny, rec, on_corrupt="skip", **settings), tmp_path / "x", resume=True)
     assert _same_weights(tmp_path / "x", tmp_path / "whole")
+
+
+def test_beginning_again_notes_again_what_is_left_out(tiny: Tiny, rec: Path, tmp_path: Path) -> None:
+    _damage(rec, 30)
+    settings = _settings(tiny, rec, on_corrupt="skip")
+    for _ in range(2):  # the second as with --overwrite
+        assert loop.train(settings, tmp_path / "x").left_out == 1
+        assert len(left_out.read(tmp_path / "x")) == 1
+
+
+@pytest.mark.parametrize("how", ["memory", "stream"])
+def test_a_teacher_leaves_out_what_cannot_be_read_and_the_evaluation_is_told_so(
+    tiny: Tiny, rec: Path, tmp_path: Path, how: str
+) -> None:
+    loop.train(_settings(tiny, rec), tmp_path / "big")
+    offset = _damage(rec, 30)
+    spec = str(tmp_path / "big")
+    settings = _settings(tiny, rec, teacher=spec, loading=how, workers=0)
+    with pytest.raises(DatasetError) as error:
+        loop.train(settings, tmp_path / "x", teacher=open_teacher(spec))
+    assert f"at byte {offset}" in str(error.value) and "--on-corrupt skip" in str(error.value)
+    assert ".." not in str(error.value).replace(str(tmp_path), "")
+    skipping = replace(settings, on_corrupt="skip")
+    assert loop.train(skipping, tmp_path / "x", teacher=open_teacher(spec)).left_out == 1
+    assert f"(record 30 at byte {offset} of" in left_out.read(tmp_path / "x")[0]
+    found = embed_images(open_embedder(spec), datasets.load(settings.dataset))
+    assert found.from_cache and [found.image_ids[row] for row in np.flatnonzero(found.failed)] == ["30"]
+
+
+def test_parts_of_a_batch_that_lost_an_image_still_have_two_each(tiny: Tiny, rec: Path, tmp_path: Path) -> None:
+    _damage(rec, 30)
+    outcome = loop.train(_settings(tiny, rec, on_corrupt="skip", batch_size=8, accumulate=4), tmp_path / "x")
+    assert outcome.left_out == 1 and np.isfinite(outcome.loss)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import rank_training
@@ -14,7 +15,7 @@ from small_training import make_config
 
 from bnas_face.errors import ConfigError, TrainingError
 from bnas_face.ranks import Job
-from bnas_face.train import checkpoint, devices, loop, runs
+from bnas_face.train import checkpoint, devices, log, loop, runs
 from bnas_face.train import step as steps
 
 SETTINGS = {
@@ -63,7 +64,7 @@ def _same_state(first, second):
 
 
 def test_the_losses_of_two_processes_are_those_of_one_over_50_steps(tmp_path):
-    one = config = {"epochs": 7, "batch_size": 8, "checkpoint_minutes": 9}
+    config = {"epochs": 7, "batch_size": 8, "checkpoint_minutes": 9}
     one = rank_training.run(_settings(tmp_path / "one", **config))
     done = _in_two(_settings(tmp_path / "two", devices="auto", **config), tmp_path)
     assert done.returncode == 0, done.stderr
@@ -71,6 +72,17 @@ def test_the_losses_of_two_processes_are_those_of_one_over_50_steps(tmp_path):
     assert len(one) == len(two) == 56 and one[-1] < 0.8 * one[0]
     assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < TOLERANCE
     _same_state(tmp_path / "one", tmp_path / "two")
+
+
+def test_images_left_out_are_counted_over_all_processes_and_through_a_resumption(tmp_path, monkeypatch):
+    config = {"epochs": 2, "on_corrupt": "skip", "batch_size": 8}
+    broken = {"broken": [3, 17, 40, 41, 60]}
+    rank_training.run(_settings(tmp_path / "whole", **config) | broken)
+    _stopped_after(5, _settings(tmp_path / "parts", **config) | broken, monkeypatch)
+    done = _in_two(_settings(tmp_path / "parts", resume=True, devices="auto", **config) | broken, tmp_path)
+    assert done.returncode == 0, done.stderr
+    whole, parts = ([row.left_out for row in log.read(tmp_path / name)] for name in ("whole", "parts"))
+    assert whole == parts == [5, 5]
 
 
 @pytest.mark.gpu
@@ -158,6 +170,14 @@ def test_a_launched_job_takes_a_gpu_for_each_process(monkeypatch):
     assert devices.launched_devices("auto", Job("torchrun", 0, 8, 0, 4)) == ("cuda", 4)
     with pytest.raises(ConfigError, match="torchrun started 6 processes on this machine, which has 4 GPUs"):
         devices.launched_devices("auto", Job("torchrun", 0, 6, 0, 6))
+
+
+def test_what_a_machine_has_is_shared_by_the_processes_on_it(monkeypatch):
+    fabric = SimpleNamespace(world_size=16)
+    assert devices.n_here(fabric) == 16
+    for name, value in {"PROCID": 0, "NTASKS": 16, "LOCALID": 0, "NNODES": 2}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    assert devices.n_here(fabric) == 8
 
 
 def test_devices_that_contradict_the_launcher_are_refused():
