@@ -1,8 +1,8 @@
 """Images per second of decoding and augmenting, ours against torchvision's ImageFolder in torch's DataLoader.
 
-Run: ``python benchmarks/loader.py [--set FOLDER]``. The same JPEG files of 112 px lie once in a ``.rec`` (of a set that
-``bnasface data render`` wrote, or a small one rendered now) and once as identity folders. Both sides make batches of
-128 uint8 images, in random order, by the same number of processes; ours hands out what a training gets.
+Run: ``python benchmarks/loader.py [--set FOLDER] [--out FILE]``. The same JPEG files of 112 px lie once in a ``.rec``
+(of a set that ``bnasface data render`` wrote, or a small one rendered now) and once as identity folders. Both sides
+make batches of 128 uint8 images, in random order, by the same number of processes; ours hands out what a training gets.
 
 plain    a random flip and a shift of up to 4 px each way, the border repeated: what every training does
 photo    besides, with probability 0.2 each, colour, low resolution and an occlusion: `Augmenter` level "photo", against
@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bnas_face import machine, models
+from bnas_face import files, machine, models
 from bnas_face.config import ModelConfig
 from bnas_face.data import datasets, loader
 from bnas_face.data.augment import LEVELS
@@ -210,6 +210,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, default=40, help="timed, of each setting and round")
+    parser.add_argument("--out", type=Path, help="Also write the result to this file.")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         place = chosen.set or Path(temporary, "set")
@@ -227,9 +228,19 @@ def main() -> None:
         share["processor_time"] = processor_time(records, Path(temporary, "folders"), chosen.sizes)
     headline = [row["speedup_vs_imagefolder"] for row in rows if row["source"] == "rec"]
     best = max(row["images_per_s"] for row in rows if row["source"] == "rec")
-    facts = {"machine": machine.cpu_name(), "torch": torch.__version__, "n_images": len(records), "batch": BATCH_SIZE}
-    print(facts)
-    print(json.dumps({"speedup_vs_imagefolder": min(headline), "images_per_s": best, "rows": rows, **share}))
+    result = {
+        "speedup_vs_imagefolder": min(headline),
+        "images_per_s": best,
+        "rows": rows,
+        **share,
+        "cpu": machine.cpu_name(),
+        "n_images": len(records),
+        "batch_size": BATCH_SIZE,
+        "versions": machine.versions(("torch", "torchvision", "opencv-python-headless")),
+    }
+    if chosen.out:
+        files.write_json(chosen.out, result)
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":
