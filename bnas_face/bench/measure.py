@@ -187,6 +187,7 @@ def _without_numbers(model: Model, engine: str, reason: str | None) -> dict[str,
         "file_format": None,
         "file_sha256": None,
         "is_quantised": False,
+        "floats": None,
         "reason": reason,
         "p50_ms": None,
         "p95_ms": None,
@@ -205,6 +206,7 @@ def _row(runner: Runner, batch: int) -> dict[str, Any]:
         "file_format": prepared.file_format,
         "file_sha256": files.sha256_file(prepared.shipped),
         "is_quantised": prepared.is_quantised,
+        "floats": prepared.floats,
     }
     if reason is not None:
         return row

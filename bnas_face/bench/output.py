@@ -19,7 +19,7 @@ OF_MODEL = (
 )
 OF_ROW = (
     *("model", "engine", "threads", "batch", "p50_ms", "p95_ms", "images_per_s", "n_calls", "peak_bytes"),
-    *("file_bytes", "file_format", "file_sha256", "is_quantised", "reason"),
+    *("file_bytes", "file_format", "file_sha256", "is_quantised", "floats", "reason"),
 )
 
 

@@ -22,6 +22,8 @@ class Prepared:
     is_quantised : bool
         Whether its weights were rounded for this engine, so that it embeds otherwise than the model: its time and its
         bytes then are not those of the model's accuracy.
+    floats : str or None
+        Of a packed file: how the weights that are no bits are stored, see `packed.pack.lower`; None: not known.
     options : mapping
         JSON values for the engine's `open`.
     """
@@ -30,4 +32,5 @@ class Prepared:
     shipped: Path
     file_format: str
     is_quantised: bool = False
+    floats: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -272,7 +272,7 @@ def _open_run(spec: str, device: str) -> Embedder:
 
 def _open_packed(spec: str, threads: int) -> Embedder:
     """A packed model, run by the packed engine; what it was trained as stands in its provenance."""
-    from bnas_face.packed import load
+    from bnas_face.packed import load, provenance
 
     path = Path(spec)
     network = load(path, threads=threads)
@@ -296,6 +296,7 @@ def _open_packed(spec: str, threads: int) -> Embedder:
         **{name: costs.get(name) for name in COUNTS},
         "file_bytes": network.file_bytes,
         "file_format": "packed",
+        "floats": provenance.floats(origin),
         "kernels": network.implementation,
         "layers": origin.get("layers"),
         "size_px": network.size_px,

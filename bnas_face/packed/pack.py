@@ -16,8 +16,8 @@ from bnas_face.models import cost, saved
 from bnas_face.packed import fusion, lowering
 from bnas_face.packed.artifact import Artifact
 from bnas_face.packed.graph import Graph, Operation, before_signs
+from bnas_face.packed.provenance import FLOATS
 
-FLOATS = ("int8", "fp16", "fp32")
 FILE = "model.bnn"
 PREPROCESSING = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "colour_order": "RGB"}
 LARGEST_INT8 = 127

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ SCHEMA = "bnas_face.bench/1"
 FILE_NAME = "bench.json"
 WRITER = "bnasface bench"
 PACKED = "packed"
+OF_RUNS = "fp16"
+"""The floats of the packed file that is made of a run unless somebody asks for another."""
+EXACT = "fp32"
 MOST = 10**15
 """Bytes, operations, milliseconds: beyond it, a number is damage."""
 
@@ -45,7 +48,10 @@ class Network:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A model in an engine with a number of threads and a batch size; without times there is a `reason`."""
+    """A model in an engine with a number of threads and a batch size; without times there is a `reason`.
+
+    `floats` says how a packed file stores the weights that are no bits; None for other files, and where it is unknown.
+    """
 
     model: str
     engine: str
@@ -53,6 +59,7 @@ class Row:
     threads: int
     batch: int
     is_quantised: bool
+    floats: str | None
     reason: str
     file_bytes: int | None
     file_format: str
@@ -61,6 +68,11 @@ class Row:
     p95_ms: float | None
     images_per_s: float | None
     peak_bytes: int | None
+
+    @property
+    def label(self) -> str:
+        """The engine, and how its packed file stores floats."""
+        return f"{self.title} {self.floats}" if self.floats else self.title
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +115,7 @@ def load(folder: Path) -> Bench | None:
     if schema != SCHEMA:
         raise ReportError(f"'{file}' has the schema '{schema}', expected '{SCHEMA}'. Update bnas_face to read it.")
     networks = tuple(_network(node) for node in root["models"].items())
-    known = {network.id for network in networks}
+    known = {network.id: network for network in networks}
     if len(known) < len(networks):
         raise root.error("names a model twice in 'models'")
     environment, cores = root["environment"], root["environment"]["cores"]
@@ -136,7 +148,8 @@ def _network(node: Node) -> Network:
     )
 
 
-def _row(node: Node, known: set[str]) -> Row:
+def _row(node: Node, known: Mapping[str, Network]) -> Row:
+    network = known[node["model"].one_of(set(known), "model")]
     threads, batch = (_amount(node, name) or 0 for name in ("threads", "batch"))
     times = {name: _positive(node, name) for name in ("p50_ms", "p95_ms", "images_per_s")}
     reason = _text(node, "reason")
@@ -145,12 +158,13 @@ def _row(node: Node, known: set[str]) -> Row:
     if not threads or not batch:
         raise node.error(f"holds no number of threads or images in '{node.where}'")
     return Row(
-        model=node["model"].one_of(known, "model"),
+        model=network.id,
         engine=node["engine"].text(),
         title=node["title"].text(),
         threads=threads,
         batch=batch,
         is_quantised=node["is_quantised"].flag(),
+        floats=_floats(node, network),
         reason=reason,
         file_bytes=_amount(node, "file_bytes"),
         file_format=_text(node, "file_format"),
@@ -158,6 +172,12 @@ def _row(node: Node, known: set[str]) -> Row:
         peak_bytes=_amount(node, "peak_bytes"),
         **times,
     )
+
+
+def _floats(node: Node, network: Network) -> str | None:
+    """How a packed file stores floats; files of before this was told pack runs in one way."""
+    of_run = node["engine"].text() == PACKED and network.packed_from_sha256 is None and node["reason"].value is None
+    return _text(node, "floats") or (OF_RUNS if of_run else None)
 
 
 def _text(node: Node, key: str) -> str:
@@ -199,7 +219,7 @@ def measured_of(model: Model, bench: Bench) -> Measured | None:
     best = min(timed, key=lambda row: row.p50_ms or 0.0, default=None)
     return Measured(
         file_bytes=min(sizes),
-        engine=best.title if best else "",
+        engine=best.label if best else "",
         threads=threads,
         batch=batch,
         p50_ms=best.p50_ms if best else None,
@@ -214,19 +234,33 @@ def fewest(bench: Bench) -> tuple[int, int]:
 def _is_of(model: Model, network: Network, row: Row) -> bool:
     """Whether a row was measured on the numbers of an evaluated model.
 
-    Models are the same by the hash of their weights and their bits (a network and its twin may begin with the same
-    weights), or by that of the file that was run; by name only where a result has no hash. A packed file is the network
-    it was made from, in the packed engine. Weights that were rounded for an engine are another network.
+    Models are the same by the hash of the file that was run, or by that of their weights and their bits (a network and
+    its twin may begin with the same weights); by name only where a result has no hash. A packed file is the network it
+    was made from, in the packed engine, where its floats are stored alike: `_packing`. Weights that were rounded for an
+    engine are another network.
     """
-    own, origin = (_hash(model, key) for key in ("weights_sha256", "packed_from_sha256"))
+    own = _text_of(model, "weights_sha256")
     if own is not None and own == row.file_sha256:
         return True
     if row.is_quantised or not _have_the_same_bits(model, network):
         return False
-    if own is None:
-        return model.id == network.id
-    of_network: Sequence[str | None] = (network.weights_sha256, network.packed_from_sha256)
-    return own in of_network or (origin is not None and row.engine == PACKED and origin in of_network)
+    origin, of_row = own, network.weights_sha256
+    if row.engine == PACKED:
+        if row.floats is None or row.floats != _packing(model):
+            return False
+        origin, of_row = _text_of(model, "packed_from_sha256") or own, network.packed_from_sha256 or of_row
+    return model.id == network.id if origin is None else origin == of_row
+
+
+def _packing(model: Model) -> str | None:
+    """How the floats of a packed file are stored whose rows are a model's; None: of no packed file but itself.
+
+    That of a packed file is its own. A 1-bit run is what `bnasface export` makes of it by default, whose embeddings
+    are rounded; a float run has nothing but floats, and is itself only where they are not.
+    """
+    if _text_of(model, "packed_from_sha256") is not None or model.raw.get("file_format") == PACKED:
+        return _text_of(model, "floats")
+    return OF_RUNS if model.weight_bits == 1 else EXACT
 
 
 def _have_the_same_bits(model: Model, network: Network) -> bool:
@@ -234,6 +268,6 @@ def _have_the_same_bits(model: Model, network: Network) -> bool:
     return all(None in pair or pair[0] == pair[1] for pair in pairs)
 
 
-def _hash(model: Model, key: str) -> str | None:
+def _text_of(model: Model, key: str) -> str | None:
     found: Any = model.raw.get(key)
     return found if isinstance(found, str) and found else None

@@ -18,6 +18,7 @@ class Line:
     title: str
     threads: int
     is_quantised: bool
+    floats: str | None
     file_bytes: int | None
     file_format: str
     first: Row | None
@@ -91,9 +92,10 @@ def _block(network: Network, mark: figures.Mark, bench: Bench, batches: tuple[in
 def _line(rows: Sequence[Row], batches: tuple[int, int], is_fastest: bool) -> Line:
     by_batch = {row.batch: row for row in rows}
     return Line(
-        title=rows[0].title,
+        title=rows[0].label,
         threads=rows[0].threads,
         is_quantised=rows[0].is_quantised,
+        floats=rows[0].floats,
         file_bytes=rows[0].file_bytes,
         file_format=rows[0].file_format,
         first=by_batch.get(batches[0]),

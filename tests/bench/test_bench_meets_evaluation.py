@@ -51,7 +51,7 @@ def test_a_one_bit_run_and_its_packed_file_have_the_time_of_the_packed_engine(
     folder, loaded = found
     made = export.export(folder / "mine", "packed")
     own = measured(str(folder / "mine"), loaded)
-    assert (own.engine, own.file_bytes) == ("packed", made.file_bytes)
+    assert (own.engine, own.file_bytes) == ("packed fp16", made.file_bytes)
     assert measured(str(made.path), loaded) == own
 
 
@@ -63,6 +63,25 @@ def test_a_float_run_has_the_time_of_a_float_engine_and_its_eight_bits_their_own
     int8 = folder / "twin" / "model_int8.onnx"
     own = measured(f"onnx:{int8}", loaded)
     assert (own.engine, own.file_bytes) == ("onnxruntime int8", int8.stat().st_size)
+
+
+def test_a_run_and_its_packed_files_have_each_the_bytes_of_their_own_numbers(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "mine")
+    made = {floats: tmp_path / f"{floats}.bnn" for floats in ("int8", "fp16", "fp32")}
+    for floats, path in made.items():
+        export.export(run, "packed", out=path, floats=floats)
+    plan = Plan(engines=("packed",), **QUICK)
+    small = [str(made["int8"]), str(made["fp32"])]
+    output.save(measure(small, plan), tmp_path)
+    only_others = bench.load(tmp_path)
+    assert only_others is not None and bench.measured_of(evaluated(str(run)), only_others) is None
+    output.save(measure([*small, str(made["fp16"]), str(run)], plan), tmp_path)
+    loaded = bench.load(tmp_path)
+    assert loaded is not None
+    assert [row.label for row in loaded.rows] == ["packed int8", "packed fp32", "packed fp16", "packed fp16"]
+    assert measured(str(run), loaded).file_bytes == made["fp16"].stat().st_size
+    for path in made.values():
+        assert measured(str(path), loaded).file_bytes == path.stat().st_size
 
 
 def test_other_weights_of_the_same_name_meet_nothing(found: tuple[Path, bench.Bench], tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ def row(model: str, engine: str, threads: int, batch: int, reason: str | None = 
     found = {
         "model": model, "engine": engine, "title": TITLES.get(engine, engine), "threads": threads, "batch": batch,
         "file_bytes": BYTES[engine], "file_format": engine, "file_sha256": f"{TIMES[engine]:02.0f}" * 32,
-        "is_quantised": engine == "onnxruntime_int8", "reason": reason, "p50_ms": p50, "p95_ms": 1.2 * p50,
+        "is_quantised": engine == "onnxruntime_int8", "floats": "fp16" if engine == "packed" else None,
+        "reason": reason, "p50_ms": p50, "p95_ms": 1.2 * p50,
         "images_per_s": 1e3 * batch / p50, "n_calls": 15, "peak_bytes": 90_000_000,
     }  # fmt: skip
     if reason is not None:

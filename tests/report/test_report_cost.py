@@ -50,16 +50,29 @@ def test_a_model_is_measured_where_its_weights_were(both: Path) -> None:
     assert float_network is not None and one_bit is not None
     assert (float_network.engine, float_network.p50_ms) == ("onnxruntime float32", 40.0), "8 bits are another network"
     assert (float_network.threads, float_network.batch, float_network.file_bytes) == (1, 1, 8_400_000)
-    assert (one_bit.engine, one_bit.p50_ms, one_bit.file_bytes) == ("packed", 2.0, 400_000)
+    assert (one_bit.engine, one_bit.p50_ms, one_bit.file_bytes) == ("packed fp16", 2.0, 400_000)
 
 
 def test_an_evaluated_packed_file_is_what_it_was_packed_from(content: Content, save_report: Save) -> None:
     bits = {"weight_bits": 1, "activation_bits": 1}
-    packed = {"weights_sha256": "12" * 32, "packed_from_sha256": BINARY_HASH, **bits}
+    packed = {"weights_sha256": "12" * 32, "packed_from_sha256": BINARY_HASH, "floats": "fp16", **bits}
     found = measured_of(packed, hashed(content), save_report)
-    assert (found.engine, found.p50_ms) == ("packed", 2.0)
+    assert (found.engine, found.p50_ms) == ("packed fp16", 2.0)
+    for floats in ("int8", "fp32", None):
+        assert measured_of(packed | {"floats": floats}, hashed(content), save_report) is None, "other numbers"
+    same_file = packed | {"weights_sha256": "02" * 32, "floats": None}
+    assert measured_of(same_file, hashed(content), save_report).p50_ms == 2.0
     of_float = packed | {"packed_from_sha256": FLOAT_HASH}
     assert measured_of(of_float, hashed(content), save_report) is None, "no row of a packed float network"
+
+
+def test_a_bench_of_before_has_runs_in_half_precision(content: Content, save_report: Save) -> None:
+    folder, old = save_report(hashed(content)), build_bench()
+    for entry in old["rows"]:
+        del entry["floats"]
+    (folder / "bench.json").write_text(json.dumps(old), encoding="utf-8")
+    found = {model.id: model.measured for model in read(folder)[0].models}
+    assert found["lfw-xnor-w1a1"] is not None and found["lfw-xnor-w1a1"].engine == "packed fp16"
 
 
 def test_an_evaluated_file_of_eight_bits_has_the_rows_of_that_file(content: Content, save_report: Save) -> None:
@@ -95,7 +108,7 @@ def test_accuracy_stands_against_the_fastest_engine_that_keeps_the_numbers(both:
         ("lfw-float", "40.0 ms"),
     ]
     assert plot.without == ("lfw-xnor", "onnx:vface_mobilefacenet.onnx")
-    assert tradeoff.tips(plot)["tips"][0].endswith("\n2.00 ms with packed")
+    assert tradeoff.tips(plot)["tips"][0].endswith("\n2.00 ms with packed fp16")
     assert all(point.on_front for point in plot.points)
 
 
@@ -104,7 +117,7 @@ def test_the_verdict_says_how_much_smaller_and_faster(both: Path) -> None:
     one_bit = said["lfw-xnor-w1a1"]
     assert one_bit.bytes_saved == "Its file is 21× smaller (400 kB against 8.42 MB)."
     assert one_bit.time_saved == (
-        "It is 20× faster on 1 thread (2.00 ms with packed against 40.0 ms with onnxruntime float32, batch 1)."
+        "It is 20× faster on 1 thread (2.00 ms with packed fp16 against 40.0 ms with onnxruntime float32, batch 1)."
     )
     assert said["lfw-xnor"].time_saved == ""
 
@@ -122,6 +135,7 @@ def test_the_page_shows_every_row_and_who_was_only_simulated(both: Path) -> None
     assert "layer &#39;gate&#39; is not known" in section
     assert "500 M" in section and "37.8 M" in section, "binary MACs and OPs"
     assert "Quantised after training on demo:50x4" in section
+    assert section.count(">packed fp16<") == 2 and "the row of its fp16 packing" in section
     assert page.count('id="cost-title"') == 1
     data = json.loads(re.findall(r'<script type="application/json" id="data">(.*?)</script>', page)[0])
     assert {"size0-all", "size1-all", "time0-all", "time1-all"} <= set(data["curves"])

@@ -18,11 +18,14 @@ TITLE = "packed"
 def prepare(model: Model, folder: Path, calibrate: str) -> Prepared:
     """A 1-bit run packed into `folder`, or a packed file as it is."""
     from bnas_face.bench import exports
+    from bnas_face.packed import provenance
+    from bnas_face.packed.artifact import read
 
     if not model.is_one_bit and model.kind != PACKED:
         raise BenchError("it has no 1-bit weights")
     file = exports.packed(model, folder)
-    return Prepared(file=file, shipped=file, file_format="packed")
+    floats = provenance.floats(read(file).provenance)
+    return Prepared(file=file, shipped=file, file_format="packed", floats=floats)
 
 
 def open(file: Path, threads: int, options: dict[str, Any]) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
