@@ -135,7 +135,7 @@ def _rates(node: Node) -> Rates:
 
 
 def band(node: Node) -> Band | None:
-    """``band`` of a result; None where it has none.
+    """``band`` of a result, its points of known interval; None where there are none, as with a handful of pairs.
 
     Raises
     ------
@@ -145,11 +145,18 @@ def band(node: Node) -> Band | None:
     found = node.get("band")
     if found is None:
         return None
-    fmr, low, high = (found[key].rates() for key in ("fmr", "fnmr_low", "fnmr_high"))
-    if not len(fmr) == len(low) == len(high):
-        raise found.error(
-            f"holds {len(fmr)}, {len(low)} and {len(high)} points in '{found.where}', expected equal counts"
-        )
+    columns = [[entry.maybe_rate() for entry in found[key].items()] for key in ("fmr", "fnmr_low", "fnmr_high")]
+    n_fmr, n_low, n_high = map(len, columns)
+    if not n_fmr == n_low == n_high:
+        raise found.error(f"holds {n_fmr}, {n_low} and {n_high} points in '{found.where}', expected equal counts")
+    points = [
+        (fmr, low, high)
+        for fmr, low, high in zip(*columns, strict=True)
+        if fmr is not None and low is not None and high is not None
+    ]
+    if not points:
+        return None
+    fmr, low, high = zip(*points, strict=True)
     return Band(fmr=fmr, fnmr_low=low, fnmr_high=high, method=estimate.optional_text(found, "method"))
 
 

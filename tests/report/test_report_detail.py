@@ -162,6 +162,17 @@ def test_a_band_encloses_its_curve_where_the_pairs_support_it(full: Content, sav
         assert all(x == u and y >= v for (x, y), (u, v) in zip(there, back, strict=True)), "low lies below high"
 
 
+def test_a_band_of_unknown_intervals_is_left_out_and_the_page_written(full: Content, save_report: Save) -> None:
+    band = full["results"][0]["band"]
+    band["fnmr_low"][0] = None
+    one_less = results.load(save_report(full)).outcomes[0].band
+    assert one_less is not None and one_less.fmr == tuple(band["fmr"][1:])
+    for name in ("fnmr_low", "fnmr_high"):
+        band[name] = [None] * len(band["fmr"])
+    folder = save_report(full)
+    assert results.load(folder).outcomes[0].band is None and html.write(folder).is_file()
+
+
 def test_a_result_without_bands_has_none(report_folder: Path) -> None:
     result = results.load(report_folder)
     plot = curves.det([(0, result.outcomes[0])], figures.marks(result.models))
