@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,46 +123,33 @@ def _onnx(spec: str) -> Model:
 
 
 def _packed(spec: str) -> Model:
-    from bnas_face.packed import load
+    from bnas_face.packed import load, provenance
 
     path = Path(spec)
     if not path.is_file():
         raise CheckpointError(f"Packed model '{spec}' does not exist. Make it with: bnasface export RUN --to packed.")
     network = load(path, threads=1)
-    origin = network.provenance
-    costs, model = _entries(origin, "cost"), _entries(_entries(origin, "config"), "model")
+    origin = provenance.origin(network.provenance)
     info = {
         "id": f"{path.resolve().parent.name}-packed" if path.stem == "model" else path.stem,
         "source": spec,
-        "backbone": str(model.get("backbone", "packed")),
-        "binarizer": str(model.get("binarizer", "none")),
-        "weight_bits": _whole(costs.get("weight_bits")),
-        "activation_bits": _whole(costs.get("activation_bits")),
-        **{name: _whole(costs.get(name)) for name in COUNTS},
-        **_operations(origin.get("layers"), _whole(costs.get("activation_bits"))),
+        "backbone": origin.backbone,
+        "binarizer": origin.binarizer,
+        **{name: origin.counts[name] for name in ("weight_bits", "activation_bits", *COUNTS)},
+        **_operations(origin.layers, origin.counts["activation_bits"]),
         "file_bytes": network.file_bytes,
         "size_px": network.size_px,
         "embedding_dim": network.embedding_dim,
         "weights_sha256": files.sha256_file(path),
-        "packed_from_sha256": text if isinstance(text := origin.get("weights_sha256"), str) else None,
+        "packed_from_sha256": origin.weights_sha256,
     }
     return Model(spec=spec, kind=PACKED, path=path, info=info, preprocessing=dict(network.preprocessing))
 
 
-def _operations(layers: Any, activation_bits: int | None) -> dict[str, int | None]:
-    """Operations from the table of layers in a packed file's provenance; None where it says nothing usable."""
+def _operations(layers: Sequence[Mapping[str, Any]] | None, activation_bits: int | None) -> dict[str, int | None]:
+    """Operations from the table of layers in a packed file's provenance; None where it has none."""
     from bnas_face.models import cost
 
-    try:
-        return dict(cost.operations_of(layers, activation_bits or 32))
-    except (TypeError, KeyError):
+    if layers is None:
         return dict.fromkeys(("n_binary_macs", "n_float_macs", "n_ops"))
-
-
-def _entries(container: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = container.get(name)
-    return found if isinstance(found, Mapping) else {}
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return dict(cost.operations_of(layers, activation_bits or 32))

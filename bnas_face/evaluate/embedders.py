@@ -276,10 +276,7 @@ def _open_packed(spec: str, threads: int) -> Embedder:
 
     path = Path(spec)
     network = load(path, threads=threads)
-    origin = network.provenance
-    settings, costs = _mapping(origin, "config"), _mapping(origin, "cost")
-    model, data = _mapping(settings, "model"), _mapping(settings, "training_data")
-    class_names = data.get("class_names")
+    origin = provenance.origin(network.provenance)
     preprocessing = Preprocessing(
         **{name: tuple(network.preprocessing[name]) for name in ("mean", "std")},
         colour_order=network.preprocessing["colour_order"],
@@ -290,38 +287,32 @@ def _open_packed(spec: str, threads: int) -> Embedder:
     info = {
         "id": f"{run}-packed",
         "source": spec,
-        "task": str(model.get("task", "embedding")),
-        "backbone": str(model.get("backbone", "packed")),
-        "binarizer": str(model.get("binarizer", "none")),
-        **{name: costs.get(name) for name in COUNTS},
+        "task": origin.task,
+        "backbone": origin.backbone,
+        "binarizer": origin.binarizer,
+        **{name: origin.counts[name] for name in COUNTS},
         "file_bytes": network.file_bytes,
         "file_format": "packed",
-        "floats": provenance.floats(origin),
+        "floats": origin.floats,
         "kernels": network.implementation,
-        "layers": origin.get("layers"),
+        "layers": origin.layers,
         "size_px": network.size_px,
         "embedding_dim": network.embedding_dim,
         "weights_sha256": files.sha256_file(path),
-        "packed_from_sha256": origin.get("weights_sha256"),
+        "packed_from_sha256": origin.weights_sha256,
         "twin": None,
         "preprocessing": preprocessing.as_dict(),
-        "training": _training({**settings, "training_data": data}),
-        "genotype": model.get("genotype"),
+        "training": _training(origin.settings),
+        "genotype": origin.genotype,
     }
     return Embedder(
         spec=spec,
         info=info,
         preprocessing=preprocessing,
         network=network,
-        task=str(info["task"]),
-        class_names=tuple(map(str, class_names)) if isinstance(class_names, list) else (),
+        task=origin.task,
+        class_names=origin.class_names,
     )
-
-
-def _mapping(container: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """An entry of a packed model's provenance; empty where it says nothing."""
-    found = container.get(name)
-    return found if isinstance(found, Mapping) else {}
 
 
 def _history(log: Path) -> dict[str, list[float | None]] | None:

@@ -109,10 +109,10 @@ def _settings(source: str) -> dict[str, Any] | None:
     """Content of a run's config.json, which a packed model has along; None for a model that is no run."""
     path = Path(source) / "config.json"
     if path.parent.suffix == ".bnn" and path.parent.is_file():
-        from bnas_face.packed import artifact
+        from bnas_face.packed import artifact, provenance
 
-        packed = artifact.read(path.parent).provenance.get("config")
-        return packed if isinstance(packed, dict) and isinstance(packed.get("model"), dict) else None
+        packed = provenance.origin(artifact.read(path.parent).provenance).settings
+        return dict(packed) if isinstance(packed.get("model"), dict) else None
     if not path.is_file():
         return None
     content = read_json(path)

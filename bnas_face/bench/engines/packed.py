@@ -24,7 +24,7 @@ def prepare(model: Model, folder: Path, calibrate: str) -> Prepared:
     if not model.is_one_bit and model.kind != PACKED:
         raise BenchError("it has no 1-bit weights")
     file = exports.packed(model, folder)
-    floats = provenance.floats(read(file).provenance)
+    floats = provenance.origin(read(file).provenance).floats
     return Prepared(file=file, shipped=file, file_format="packed", floats=floats)
 
 
