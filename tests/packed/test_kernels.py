@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -242,6 +243,27 @@ def test_results_do_not_depend_on_the_number_of_threads(name: str, size: int, c:
     ]
     for other in found[1:]:
         same(other, found[0])
+
+
+@pytest.mark.skipif(not IMPLEMENTATIONS, reason="the kernels are not compiled here")
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the system does not tell how many threads there are")
+def test_threads_that_have_to_be_woken_are_begun_where_that_is_worth_it() -> None:
+    code = """
+import os
+import numpy as np
+from bnas_face.packed import kernels
+zeros, flip = np.zeros(64, np.float32), np.zeros(64, np.uint8)
+for side in (8, 64, 256, 512):
+    kernels.pack_signs(np.zeros((1, side, side, 64), np.float32), zeros, flip, threads=3)
+    print(len(os.listdir("/proc/self/task")) - 1, end=" ")
+"""
+    env = {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1", "OMP_DYNAMIC": "false", "OPENBLAS_NUM_THREADS": "1"}
+    env |= {"BNASFACE_KERNELS": IMPLEMENTATIONS[0]}
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | env, capture_output=True, text=True, check=True
+    )
+    small, _, large, largest = map(int, found.stdout.split())
+    assert small == 0 and largest == 2 and large in (1, 2)
 
 
 def test_a_missing_implementation_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

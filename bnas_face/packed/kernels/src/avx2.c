@@ -13,7 +13,7 @@
 #include "count_bytes.h"
 #include "table.h"
 
-TABLE("avx2");
+TABLE("avx2", 5);
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif

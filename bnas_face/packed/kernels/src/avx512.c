@@ -15,7 +15,7 @@
 #include "count_avx512.h"
 #include "table.h"
 
-TABLE("avx512-vpopcntdq");
+TABLE("avx512-vpopcntdq", 11);
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif

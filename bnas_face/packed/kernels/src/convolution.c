@@ -11,6 +11,7 @@
 
 #define FIT_BYTES (128 * 1024) /* of padded rows of a task: with the weights of a block they stay in the L2 cache */
 #define LEAST_ROWS 4 /* of a band: its first and last rows are copied twice */
+#define MOST_SCRATCH ((int64_t)1 << 28) /* bytes of all threads together, or of one that needs more */
 #define TASKS_OF_THREAD 3 /* so that threads end together */
 #define LIGHT_BYTES (16 * 1024) /* weights that stay in the L1 cache while all blocks of a row are computed */
 
@@ -23,7 +24,7 @@ typedef struct {
   int64_t *offset;
   int32_t *row_class, *column_class, *border;
   int64_t n_columns_classes, padded_out;
-  int depthwise, copied, exact;
+  int threads, depthwise, copied, exact;
   int64_t copy_bytes, scratch_bytes, sums_bytes, addend_bytes, tile_bytes;
   unsigned char *scratch;
 } plan;
@@ -120,12 +121,16 @@ static void measure(plan *p) {
   p->block_elements = p->taps * (p->depthwise ? (bits ? 1 : BLOCK) : p->group_elements * BLOCK);
   p->copied = s->padding > 0 || p->depthwise || p->exact || (bits && s->groups > 1 && inside % WORD);
   p->pitch = (s->width + 2 * s->padding) * p->pixel_elements;
+  /* In the time of a word's product: four products of floats, one of doubles, one number of the output. */
+  double products = (double)(p->taps * p->group_elements) / (bits || p->exact ? 1 : 4);
+  p->threads = worthwhile(p->c->k, p->c->threads,
+                          (double)(s->n * s->rows * s->columns * p->blocks * together) * (products + 1));
 }
 
 /* Tasks: bands of rows that fit the cache, more of them where threads would wait, else parts of the blocks. */
 static void divide(plan *p) {
   const shape *s = &p->c->s;
-  int64_t reach = s->dilation * (s->kernel - 1) + 1, row_bytes = p->pitch * p->element, threads = p->c->threads;
+  int64_t reach = s->dilation * (s->kernel - 1) + 1, row_bytes = p->pitch * p->element, threads = p->threads;
   int64_t fit = (FIT_BYTES / row_bytes - reach) / s->stride + 1;
   p->band_rows = fit < LEAST_ROWS ? LEAST_ROWS : fit;
   if (!p->copied || p->band_rows > s->rows) p->band_rows = s->rows;
@@ -148,7 +153,9 @@ static int make_space(plan *p) {
   int expanded = p->c->kind == FLOATS_BITS || p->exact;
   p->tile_bytes = expanded ? round_up(p->block_elements * p->element, 64) : 0;
   p->scratch_bytes = p->copy_bytes + p->sums_bytes + p->addend_bytes + p->tile_bytes;
-  p->scratch = malloc((size_t)(p->scratch_bytes * p->c->threads + 64));
+  if (p->scratch_bytes * p->threads > MOST_SCRATCH)
+    p->threads = p->scratch_bytes < MOST_SCRATCH ? (int)(MOST_SCRATCH / p->scratch_bytes) : 1;
+  p->scratch = malloc((size_t)(p->scratch_bytes * p->threads + 64));
   return p->scratch ? OK : NO_MEMORY;
 }
 
@@ -322,7 +329,7 @@ int convolve(const convolution *c, const epilogue *e) {
   if (result == OK && c->kind == BITS_BITS) result = make_border(&p);
   if (result == OK && e->bits)
     memset(e->bits, 0, (size_t)(c->s.n * c->s.rows * c->s.columns * e->words) * sizeof *e->bits);
-  if (result == OK) in_parallel(c->threads, c->s.n * p.bands * p.parts, run_task, &p);
+  if (result == OK) in_parallel(p.threads, c->s.n * p.bands * p.parts, run_task, &p);
   free(p.offset);
   free(p.scratch);
   free(p.row_class);

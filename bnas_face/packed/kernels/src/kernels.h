@@ -56,6 +56,7 @@ typedef struct {
 
 typedef struct kernels {
   const char *name;
+  double words_per_ns; /* 1-bit products of 64 channels that a thread makes; measured, but for NEON's */
   void (*pack)(const float *values, int64_t pixels, int64_t channels, const float *threshold, const uint32_t *sign,
                uint64_t *bits);
   void (*count_row)(const uint64_t *base, ptrdiff_t step, const int64_t *offset, int64_t n_offsets,
@@ -88,6 +89,9 @@ const kernels *neon_kernels(void);
 enum { N_IMPLEMENTATIONS = 4 };
 const kernels *implementation(int index); /* best first; NULL: not here */
 const char *implementation_name(int index);
+
+/* At most `threads`, so that each has enough of `words` to do: products of 64 channels, or what takes as long. */
+int worthwhile(const kernels *k, int threads, double words);
 
 /* Calls body(context, task, worker) for every task below n_tasks; worker < threads. */
 void in_parallel(int threads, int64_t n_tasks, void (*body)(void *, int64_t, int), void *context);

@@ -5,6 +5,7 @@
 #include "kernels.h"
 
 #define PIXELS_AT_ONCE 64
+#define NUMBER_WORDS 2 /* a number of a map that is read takes as long as so many 1-bit products of words */
 
 typedef struct {
   const kernels *k;
@@ -30,9 +31,9 @@ static void pack_task(void *context, int64_t task, int worker) {
 
 int pack_map(const kernels *k, int threads, const float *values, int64_t pixels, int64_t channels,
              const float *threshold, const uint32_t *sign, uint64_t *bits) {
+  threads = worthwhile(k, threads, (double)(pixels * channels) * NUMBER_WORDS);
   pack_job job = {k, values, threshold, sign, bits, pixels, channels, ceil_div(pixels, threads)};
   if (job.together * channels > 1 << 18) job.together = ceil_div(1 << 18, channels);
-  if (pixels * channels < 1 << 15) threads = 1;
   in_parallel(threads, pixels ? ceil_div(pixels, job.together) : 0, pack_task, &job);
   return OK;
 }
@@ -105,11 +106,12 @@ static void pool_task(void *context, int64_t task, int worker) {
   finish_all(j->k, j->e, sums, j->step, task * s->columns, s->columns);
 }
 
-static int run_map(map_job *j, int threads, int64_t pixels_at_once, int64_t n_tasks,
+/* `reads` numbers for each one that is made. */
+static int run_map(map_job *j, int threads, int64_t reads, int64_t pixels_at_once, int64_t n_tasks,
                    void (*body)(void *, int64_t, int)) {
   j->step = ceil_div(j->e->out, BLOCK) * BLOCK;
   j->space = j->step * pixels_at_once;
-  if (j->pixels * j->e->out < 1 << 15) threads = 1;
+  threads = worthwhile(j->k, threads, (double)(j->pixels * j->e->out) * (double)reads * NUMBER_WORDS);
   j->scratch = calloc((size_t)(j->space * threads), sizeof *j->scratch);
   if (!j->scratch) return NO_MEMORY;
   if (j->e->bits) memset(j->e->bits, 0, (size_t)(j->pixels * j->e->words) * sizeof *j->e->bits);
@@ -120,14 +122,14 @@ static int run_map(map_job *j, int threads, int64_t pixels_at_once, int64_t n_ta
 
 int combine(const kernels *k, int threads, const float *const *maps, int n_maps, int64_t pixels, const epilogue *e) {
   map_job job = {.k = k, .e = e, .maps = maps, .n_maps = n_maps, .pixels = pixels};
-  return run_map(&job, threads, PIXELS_AT_ONCE, ceil_div(pixels, PIXELS_AT_ONCE), combine_task);
+  return run_map(&job, threads, n_maps, PIXELS_AT_ONCE, ceil_div(pixels, PIXELS_AT_ONCE), combine_task);
 }
 
 int pool(const kernels *k, int threads, int kind, const shape *s, const float *values, const epilogue *e) {
   map_job job = {.k = k, .e = e, .maps = &values, .n_maps = 1, .s = s, .kind = kind};
   job.pixels = s->n * s->rows * s->columns;
   if (!job.pixels) return OK;
-  return run_map(&job, threads, s->columns, s->n * s->rows, pool_task);
+  return run_map(&job, threads, s->kernel * s->kernel, s->columns, s->n * s->rows, pool_task);
 }
 
 typedef struct {
@@ -149,7 +151,7 @@ static void linear_task(void *context, int64_t task, int worker) {
 int linear_map(const kernels *k, int threads, const float *values, int64_t n, int64_t inputs, const void *weight,
                int type, int64_t out, const float *scale, const float *bias, float *result) {
   linear_job job = {k, values, scale, bias, weight, result, n, inputs, out, 16, type};
-  if ((double)n * (double)inputs * (double)out < 1 << 15) threads = 1;
+  threads = worthwhile(k, threads, (double)n * (double)inputs * (double)out / 4); /* four products of floats a word */
   in_parallel(threads, ceil_div(out, job.together), linear_task, &job);
   return OK;
 }

@@ -6,7 +6,7 @@
 #include "count_bytes.h"
 #include "table.h"
 
-TABLE("neon");
+TABLE("neon", 1.4);
 
 const kernels *neon_kernels(void) { return &table; }
 #else

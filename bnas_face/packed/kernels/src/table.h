@@ -29,7 +29,7 @@ static void count_row(const uint64_t *base, ptrdiff_t step, const int64_t *offse
   }
 }
 
-#define TABLE(NAME)                                                                                              \
+#define TABLE(NAME, WORDS_PER_NS)                                                                                              \
   static const kernels table = {                                                                                 \
-      NAME, pack, count_row, count_depthwise, dot, dot_depthwise, expand, finish_counts, finish_floats, linear, popcounts,   \
+      NAME, WORDS_PER_NS, pack, count_row, count_depthwise, dot, dot_depthwise, expand, finish_counts, finish_floats, linear, popcounts,   \
       dot_exact, depthwise_exact, add_gained, average_row}
