@@ -6,6 +6,13 @@
 
 #include "kernels.h"
 
+#ifndef _OPENMP
+#error "Compile with OpenMP: everything here is to run in several threads."
+#endif
+#include <omp.h>
+
+enum { THREADS = 3 };
+
 static uint64_t state = 88172645463325252u;
 
 static uint64_t draw(void) {
@@ -155,7 +162,7 @@ static int check_linear(const kernels *k, int64_t n, int64_t inputs, int64_t out
   }
   int wrong = 0;
   for (int is_half = 0; is_half < 2; is_half++) {
-    linear_map(k, 2, x, n, inputs, is_half ? (void *)half : (void *)w, is_half, out, scale, bias, y);
+    linear_map(k, THREADS, x, n, inputs, is_half ? (void *)half : (void *)w, is_half, out, scale, bias, y);
     for (int64_t i = 0; i < n * out; i++) {
       float sum = 0;
       for (int64_t j = 0; j < inputs; j++) sum += x[i / out * inputs + j] * w[i % out * inputs + j];
@@ -171,7 +178,7 @@ static int check_pack(const kernels *k, int64_t pixels, int64_t channels) {
   float *values = numbers(pixels * channels, pixels * channels), *threshold = zeros(channels);
   uint32_t *sign = room(channels, sizeof *sign);
   uint64_t *bits = room(pixels * words, sizeof *bits), *expected = pack_rows(values, pixels, channels);
-  pack_map(k, 2, values, pixels, channels, threshold, sign, bits);
+  pack_map(k, THREADS, values, pixels, channels, threshold, sign, bits);
   int wrong = memcmp(bits, expected, (size_t)(pixels * words) * sizeof *bits) != 0;
   free(values), free(threshold), free(sign), free(bits), free(expected);
   return wrong;
@@ -182,7 +189,7 @@ static int check_pool(const kernels *k, int kind, shape s) {
   float *values = numbers(n, n), *scale = zeros(padded), *bias = zeros(padded), *floats = zeros(pixels * s.channels);
   for (int64_t i = 0; i < s.channels; i++) scale[i] = 1;
   epilogue e = {.magnitude = scale, .scale = scale, .bias = bias, .floats = floats, .out = s.channels, .stride = 1};
-  int wrong = pool(k, 2, kind, &s, values, &e) != OK;
+  int wrong = pool(k, THREADS, kind, &s, values, &e) != OK;
   for (int64_t at = 0; at < pixels * s.channels; at++) {
     int64_t c = at % s.channels, x = at / s.channels % s.columns, y = at / s.channels / s.columns % s.rows;
     int64_t image = at / s.channels / s.columns / s.rows;
@@ -196,6 +203,27 @@ static int check_pool(const kernels *k, int kind, shape s) {
     wrong |= floats[at] != (kind == POOL_MAX ? most : sum / seen);
   }
   free(values), free(scale), free(bias), free(floats);
+  return wrong;
+}
+
+static int check_combine(const kernels *k, int n_maps, int64_t pixels, int64_t channels) {
+  int64_t n = pixels * channels, padded = channels + BLOCK, words = ceil_div(channels, WORD);
+  float *maps[4], *scale = zeros(padded), *bias = zeros(padded), *floats = zeros(n), *threshold = zeros(padded);
+  uint32_t *sign = room(padded, sizeof *sign);
+  uint64_t *bits = room(pixels * words, sizeof *bits);
+  for (int map = 0; map < n_maps; map++) maps[map] = numbers(n, n);
+  for (int64_t i = 0; i < channels; i++) scale[i] = 1;
+  epilogue e = {.magnitude = scale, .scale = scale, .bias = bias, .threshold = threshold, .sign = sign};
+  e.floats = floats, e.bits = bits, e.out = channels, e.words = words, e.stride = 1, e.k = k;
+  int wrong = combine(k, THREADS, (const float *const *)maps, n_maps, pixels, &e) != OK;
+  for (int64_t at = 0; at < n; at++) {
+    float sum = maps[0][at];
+    for (int map = 1; map < n_maps; map++) sum += maps[map][at];
+    int64_t c = at % channels;
+    wrong |= floats[at] != sum || (int)(bits[at / channels * words + c / WORD] >> (c % WORD) & 1) != (sum < 0);
+  }
+  for (int map = 0; map < n_maps; map++) free(maps[map]);
+  free(scale), free(bias), free(floats), free(threshold), free(sign), free(bits);
   return wrong;
 }
 
@@ -231,15 +259,42 @@ static int check_some(const kernels *k, int kind, int threads) {
   return wrong;
 }
 
+typedef struct {
+  int arrived, workers[THREADS];
+} meeting;
+
+/* Waits (20 s at most) until as many tasks have begun as there are threads. */
+static void meet(void *context, int64_t task, int worker) {
+  meeting *m = context;
+  double begun = omp_get_wtime();
+  int arrived = 0;
+  (void)task;
+  __atomic_fetch_add(&m->workers[worker], 1, __ATOMIC_SEQ_CST);
+  __atomic_fetch_add(&m->arrived, 1, __ATOMIC_SEQ_CST);
+  while (arrived < THREADS && omp_get_wtime() - begun < 20) __atomic_load(&m->arrived, &arrived, __ATOMIC_SEQ_CST);
+}
+
+/* Whether the tasks of a small call are really done by several threads, each by its own worker. */
+static int check_threads(const kernels *k) {
+  meeting m = {0};
+  in_parallel(worthwhile(k, THREADS, 1), THREADS, meet, &m);
+  int wrong = m.arrived != THREADS;
+  for (int i = 0; i < THREADS; i++) wrong |= m.workers[i] != 1;
+  if (wrong) printf("%s: %d tasks do not run at the same time\n", k->name, THREADS);
+  return wrong;
+}
+
 int main(int argc, char **argv) {
   int rounds = argc > 1 ? atoi(argv[1]) : 40, wrong = 0;
   for (int i = 0; i < N_IMPLEMENTATIONS; i++) {
     const kernels *k = implementation(i);
     if (!k) continue;
+    wrong += check_threads(k);
     for (int round = 0; round < rounds; round++) {
-      for (int kind = 0; kind < 4; kind++) wrong += check_some(k, kind, 1 + round % 3);
+      for (int kind = 0; kind < 4; kind++) wrong += check_some(k, kind, 1 + round % THREADS);
       wrong += check_linear(k, 1 + below(5), 1 + below(70), 1 + below(40));
       wrong += check_pack(k, 1 + below(40), 1 + below(200));
+      wrong += check_combine(k, 1 + below(3), 1 + below(300), round % 4 ? 1 + below(200) : 64);
       shape s = {1 + below(2), 1 + below(7), 1 + below(7), 1 + below(70), 0, 1 + below(4), 1 + below(3), 1, 0, 1, 0, 0};
       s.out = s.channels, s.padding = below(s.kernel);
       s.rows = ceil_div(s.height, s.stride), s.columns = ceil_div(s.width, s.stride);

@@ -9,11 +9,13 @@ import random
 import sys
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 HOSTILE = (-(2**63), -(2**31), -1, 0, 1, 2, 3, 5, 15, 16, 64, 65, 255, 2**16, 2**31 - 1, 2**31, 2**32, 2**62, 2**63 - 1)
+THREADS = 3
 REFUSED = (ValueError, TypeError, OverflowError, MemoryError)
 
 
@@ -63,14 +65,16 @@ def valid_calls(index: int) -> list[tuple[str, list[Any]]]:
         sizes = (2, 5, 6, 20, out, 3, 1, 1, 1, groups)
         source = (0, 0, 0) if whole else (5, 6, out)
         arrays = epilogue(out, whole=whole)
-        calls.append(("convolve", [index, 2, kind, sizes, values, tiles, ones, arrays, shortcut, source, floats, bits]))
+        calls.append(
+            ("convolve", [index, THREADS, kind, sizes, values, tiles, ones, arrays, shortcut, source, floats, bits])
+        )
     bits, floats = np.empty((2, 5, 6, 1), np.uint64), np.empty((2, 5, 6, 20), np.float32)
     threshold, flip = np.zeros(20, np.float32), np.zeros(20, np.uint8)
-    calls.append(("pack", [index, 1, 60, 20, maps, threshold, flip, bits]))
-    calls.append(("pool", [index, 1, 0, (2, 5, 6, 20, 20, 3, 1, 1, 1, 1), maps, epilogue(20), floats, bits]))
-    calls.append(("combine", [index, 1, 60, 20, (maps, maps), epilogue(20), floats, bits]))
+    calls.append(("pack", [index, THREADS, 60, 20, maps, threshold, flip, bits]))
+    calls.append(("pool", [index, THREADS, 0, (2, 5, 6, 20, 20, 3, 1, 1, 1, 1), maps, epilogue(20), floats, bits]))
+    calls.append(("combine", [index, THREADS, 60, 20, (maps, maps), epilogue(20), floats, bits]))
     weight, scale, result = np.ones((7, 20), np.float16), np.ones(7, np.float32), np.empty((60, 7), np.float32)
-    calls.append(("linear", [index, 1, 1, 60, 20, 7, maps, weight, scale, scale, result]))
+    calls.append(("linear", [index, THREADS, 1, 60, 20, 7, maps, weight, scale, scale, result]))
     return calls
 
 
@@ -100,13 +104,22 @@ def spoilt(rng: random.Random, argument: Any) -> Any:
     return choices[rng.randrange(len(choices))]
 
 
+def n_threads() -> int:
+    """Of this process, where the system tells; they stay after the call that began them."""
+    tasks = Path("/proc/self/task")
+    return sum(1 for _ in tasks.iterdir()) if tasks.exists() else 0
+
+
 def main(path: str, rounds: int) -> None:
     """Calls every function as it should be, then `rounds` times with one to three arguments spoilt."""
     module, rng = load(path), random.Random(0)
+    begun = n_threads()
     for index in module.implementations().values():
         calls = valid_calls(index)
         for name, arguments in calls:
             getattr(module, name)(*arguments)
+        if begun and n_threads() != begun + THREADS - 1:
+            raise SystemExit(f"{n_threads() - begun} threads were begun; expected {THREADS - 1}.")
         for _ in range(rounds):
             name, arguments = rng.choice(calls)
             arguments = list(arguments)
