@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,16 +111,13 @@ def source_of(rng: np.random.Generator, layer: Layer, kind: int) -> NDArray[np.f
     return small(rng, layer.n, height, width, channels)
 
 
-def same(found: Any, expected: Any, *, exact: bool = True) -> None:
+def same(found: Any, expected: Any) -> None:
     for one, other in zip(found, expected, strict=True):
         assert (one is None) == (other is None)
         if one is None:
             continue
         assert one.dtype == other.dtype
-        if exact:
-            np.testing.assert_array_equal(one, other)
-        else:
-            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(one, other)
 
 
 @compiled
@@ -143,7 +141,7 @@ def test_a_binary_convolution_is_exact(name: str, layer: Layer, kind: int, sourc
     }
     expected = fallback.binary_convolution(bits, fallback.prepare_binary(weight, **settings_), **options)
     found = one.binary_convolution(bits, one.prepare_binary(weight, **settings_), **options)
-    same(found, expected, exact=source is None or (source.shape[3] & (source.shape[3] - 1)) == 0)
+    same(found, expected)
 
 
 @compiled
@@ -201,9 +199,8 @@ def test_pools_sums_and_signs_are_those_of_the_definition(
     same(
         one.max_pool(values[0], epilogue=epilogue, **window), fallback.max_pool(values[0], epilogue=epilogue, **window)
     )
-    plain = replace(epilogue, threshold=None, keep_floats=True)
-    found = one.average_pool(values[0], epilogue=plain, **window)
-    same(found, fallback.average_pool(values[0], epilogue=plain, **window), exact=False)
+    found = one.average_pool(values[0], epilogue=epilogue, **window)
+    same(found, fallback.average_pool(values[0], epilogue=epilogue, **window))
     same(one.elementwise(values, epilogue=epilogue, threads=threads), fallback.elementwise(values, epilogue=epilogue))
     threshold, flip = small(rng, c), rng.integers(0, 2, c).astype(np.uint8)
     values[0][rng.random(values[0].shape) < 0.1] = rng.choice([np.nan, -0.0, np.inf])
@@ -228,21 +225,58 @@ def test_a_linear_layer_is_exact_where_its_numbers_are(name: str, dtype: type, n
         np.testing.assert_array_equal(found, expected)
 
 
+def large_calls(rng: np.random.Generator) -> dict[str, Callable[[Any, int], Any]]:
+    """Every operation by its name, with enough to do for three threads; takes an implementation and threads."""
+    bits, weight = signs(rng, 2, 40, 40, 128), signs(rng, 192, 3, 3, 128)
+    depthwise, narrow = signs(rng, 128, 3, 3, 1), signs(rng, 128, 3, 3, 64)
+    few, filters = small(rng, 2, 40, 40, 48), small(rng, 80, 3, 3, 48)
+    one_pixel, wide = signs(rng, 1, 3, 3, 512), signs(rng, 1024, 3, 3, 512)  # parts of the channels
+    deep, many_filters = small(rng, 1, 5, 5, 200), small(rng, 640, 3, 3, 200)
+    maps = [small(rng, 2, 96, 96, 70) for _ in range(2)]
+    rows, matrix, halves = small(rng, 5, 2000), small(rng, 700, 2000), small(rng, 700)
+    epilogues = {c: epilogue_of(rng, c, 5, None) for c in (48, 70, 80, 128, 192, 640, 1024)}
+    threshold, flip = small(rng, 70), rng.integers(0, 2, 70).astype(np.uint8)
+
+    def binary(one: Any, values: Any, weight: Any, threads: int, groups: int = 1) -> Any:
+        about = {"in_channels": weight.shape[3] * 64 * groups if groups != 128 else 128, "groups": groups}
+        ready = one.prepare_binary(weight, **about)
+        return one.binary_convolution(values, ready, **about, epilogue=epilogues[len(weight)], threads=threads)
+
+    def floats(one: Any, values: Any, weight: Any, threads: int, exact: bool) -> Any:
+        ready = one.prepare_float(weight, groups=1, exact=exact)
+        return one.convolution(values, ready, epilogue=epilogues[len(weight)], threads=threads)
+
+    def signed(one: Any, threads: int) -> Any:
+        ready = one.prepare_signed(narrow, in_channels=48, groups=1)
+        return one.signed_convolution(few, ready, epilogue=epilogues[128], threads=threads)
+
+    window = {"kernel": 3, "stride": 1, "padding": 1, "epilogue": epilogues[70]}
+    return {
+        "binary": lambda one, threads: binary(one, bits, weight, threads),
+        "depthwise": lambda one, threads: binary(one, bits, depthwise, threads, groups=128),
+        "two groups": lambda one, threads: binary(one, bits, narrow, threads, groups=2),
+        "parts of bits": lambda one, threads: binary(one, one_pixel, wide, threads),
+        "floats": lambda one, threads: floats(one, few, filters, threads, False),
+        "exact": lambda one, threads: floats(one, few, filters, threads, True),
+        "parts of floats": lambda one, threads: floats(one, deep, many_filters, threads, False),
+        "signed": signed,
+        "pack": lambda one, threads: (one.pack_signs(maps[0], threshold, flip, threads=threads),),
+        "max pool": lambda one, threads: one.max_pool(maps[0], **window, threads=threads),
+        "average pool": lambda one, threads: one.average_pool(maps[0], **window, threads=threads),
+        "sum": lambda one, threads: one.elementwise(maps, epilogue=epilogues[70], threads=threads),
+        "linear": lambda one, threads: (one.linear(rows, one.prepare_linear(matrix), halves, halves, threads=threads),),
+    }
+
+
 @compiled
-@pytest.mark.parametrize(("size", "c"), [(56, 64), (14, 256), (7, 512)])
-def test_results_do_not_depend_on_the_number_of_threads(name: str, size: int, c: int) -> None:
-    rng = np.random.default_rng(c)
+def test_results_do_not_depend_on_the_number_of_threads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)  # threads are taken for less
     one = kernels.available()[name]
-    bits, weight = signs(rng, 2, size, size, c), signs(rng, c, 3, 3, c)
-    prepared = one.prepare_binary(weight, in_channels=c, groups=1)
-    ones = np.ones(c, np.float32)
-    epilogue = Epilogue(scale=ones, bias=ones, threshold=0 * ones, flip=np.zeros(c, np.uint8))
-    found = [
-        one.binary_convolution(bits, prepared, in_channels=c, epilogue=epilogue, threads=threads)
-        for threads in (1, 2, 3, 5)
-    ]
-    for other in found[1:]:
-        same(other, found[0])
+    for what, call in large_calls(np.random.default_rng(1)).items():
+        expected = call(fallback, 1)
+        assert sum(each.size for each in expected if each is not None) > 3000, what
+        for threads in (1, 2, 3):
+            same(call(one, threads), expected)
 
 
 @pytest.mark.skipif(not IMPLEMENTATIONS, reason="the kernels are not compiled here")
