@@ -93,13 +93,17 @@ def _read(found: Mapping[str, str]) -> Job:
 
 
 @contextmanager
-def joined(wait_minutes: float = 10.0) -> Iterator[Job]:
-    """The processes that torchrun or SLURM started meet, so that `told` and `collected` work, and end together.
+def joined(
+    wait_minutes: float = 10.0, remedy: str = "Call again: embeddings that were computed are kept."
+) -> Iterator[Job]:
+    """The processes that torchrun or SLURM started meet, so that `told` and the like work, and end together.
 
     Parameters
     ----------
     wait_minutes : float
         For each other, at most.
+    remedy : str
+        What the user is to do when one has ended.
 
     Raises
     ------
@@ -121,7 +125,7 @@ def joined(wait_minutes: float = 10.0) -> Iterator[Job]:
         _set_address()
     limit = timedelta(minutes=wait_minutes)
     distributed.init_process_group("gloo", rank=found.rank, world_size=found.world_size, timeout=limit)
-    with together("Call again: embeddings that were computed are kept."):
+    with together(remedy):
         yield found
 
 
@@ -156,6 +160,17 @@ def collected(value: T) -> list[T]:
     is_first = distributed.get_rank() == 0
     values: list[Any] = [None] * (distributed.get_world_size() if is_first else 0)
     distributed.gather_object(value, values if is_first else None)
+    return values
+
+
+def exchanged(value: T) -> list[T]:
+    """What all processes say, in their order, in all of them."""
+    import torch.distributed as distributed
+
+    if not distributed.is_initialized():
+        return [value]
+    values: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
     return values
 
 

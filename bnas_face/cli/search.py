@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from bnas_face import config as settings
+from bnas_face import ranks
 from bnas_face.config import ModelConfig, SearchConfig
 
 _DEFAULTS = SearchConfig(name="default")
@@ -97,6 +99,7 @@ def command(
       bnasface search --preset quick --name s1
       bnasface search --dataset casia --exclude-names-of lfw --binarizer xnor --name s2
       bnasface search --resume s2
+      torchrun --nproc-per-node 2 -m bnas_face search --preset quick --name s3
     """
     from bnas_face.search import folder, presets
     from bnas_face.search.loop import search
@@ -116,11 +119,15 @@ def command(
         raise click.UsageError(_nothing_to_resume(name))
     config = SearchConfig(name=name, **values)
     config = folder.begin(config, run_dir, resume=resume is not None, overwrite=overwrite, given=given)
-    if unused := presets.without_effect(config.searcher, typed):
+    is_first = ranks.job().is_first
+    if is_first and (unused := presets.without_effect(config.searcher, typed)):
         options = ", ".join("--" + key.replace("_", "-") for key in unused)
         click.echo(f"Searcher {config.searcher} does not use {options}.")
-    with SearchProgress() as progress:
-        outcome = search(config, run_dir, resume=resume is not None, on_progress=progress, on_decode=_show_decoding)
+    with SearchProgress() if is_first else nullcontext() as progress:
+        show = _show_decoding if is_first else None
+        outcome = search(config, run_dir, resume=resume is not None, on_progress=progress, on_decode=show)
+    if not is_first:
+        return
     click.echo(_summary(config, outcome.run_dir, outcome.seconds))
 
 

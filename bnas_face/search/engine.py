@@ -5,7 +5,7 @@ step one gradient step of α and β (Adam) on a validation batch and one of the 
 epoch trains the weights of one operation per edge; nothing else runs, gets a gradient, or changes.
 
 Everything random follows from (seed, unit, step), so that weights, α, β and the optimizers' state (`Engine.tensors`)
-are all there is to save.
+are all there is to save. Several processes share every batch out (`shares`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from bnas_face.errors import CheckpointError, TrainingError
 from bnas_face.genotype import CELLS, EDGES, OPERATIONS
 from bnas_face.models.pixels import normalised
 from bnas_face.schedule import lr_at
-from bnas_face.search import fitness
+from bnas_face.search import fitness, shares
 from bnas_face.search.data import SearchData
 from bnas_face.search.searchers._base import EpochLog, Path
 from bnas_face.search.supernet import SearchNetwork
@@ -38,6 +38,22 @@ _NETWORK, _WEIGHTS, _ALPHAS, _REMAINING = "network.", "weights.", "architecture.
 _VALIDATION_STREAM = 211
 REFERENCE_PX = 112
 """`SearchConfig.shift_px` is meant for images of this size."""
+
+
+class Share(NamedTuple):
+    """What this process takes of a batch.
+
+    Attributes
+    ----------
+    pixels : ndarray of uint8, shape (n, size_px, size_px, 3)
+    labels : ndarray of int64, shape (n,)
+    weight : float
+        n over the size of the batch.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    weight: float
 
 
 class Engine:
@@ -57,6 +73,7 @@ class Engine:
             torch.set_num_threads(config.threads)
         self.config, self.data, self.schedule_units = config, data, schedule_units
         self.device = _device(config)
+        shares.check_batches(len(data.training_labels) // self.steps_per_epoch)
         self._build(unit=0)
         self._validation = torch.from_numpy(data.validation_pixels).to(self.device)
         self._held_out = torch.from_numpy(data.held_out_pixels).to(self.device)
@@ -96,7 +113,7 @@ class Engine:
         """
         return self._epoch(unit, path, None)
 
-    def _epoch(self, unit: int, path: Path | None, validation: Iterator[loader.Batch] | None) -> EpochLog:
+    def _epoch(self, unit: int, path: Path | None, validation: Iterator[Share] | None) -> EpochLog:
         self.network.train()
         started, losses = time.monotonic(), list[Tensor]()
         n_steps = self.steps_per_epoch
@@ -106,7 +123,9 @@ class Engine:
             if validation is not None:
                 self._alphas_step(next(validation))
             losses.append(self._weights_step(batch, path, lr))
-        loss = float(torch.stack(losses).double().mean())
+        mean = torch.stack(losses).double().mean()
+        shares.sum_up([mean])
+        loss = float(mean)
         if not math.isfinite(loss):
             raise TrainingError(
                 f"The loss became {loss} in epoch {unit + 1} of the search (learning rate {lr:.3g}). What was saved "
@@ -119,43 +138,47 @@ class Engine:
         """Batches of an epoch: all training images, in batches as equal as possible and none above the batch size."""
         return -(-len(self.data.training_labels) // (self.config.batch_size or 1))
 
-    def _weights_step(self, batch: loader.Batch, path: Path | None, lr: float) -> Tensor:
+    def _weights_step(self, batch: Share, path: Path | None, lr: float) -> Tensor:
         for group in self.weights_optimizer.param_groups:
             group["lr"] = lr
-        pixels, labels = self._to_device(batch)
-        loss = F.cross_entropy(self.network(pixels, path), labels)
+        pixels, labels, weight = self._to_device(batch)
+        loss = weight * F.cross_entropy(self.network(pixels, path), labels)
         self.weights_optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        shares.sum_up([p.grad for p in self.network.parameters() if p.grad is not None])
         self.weights_optimizer.step()
         return loss.detach()
 
-    def _alphas_step(self, batch: loader.Batch) -> None:
-        pixels, labels = self._to_device(batch)
+    def _alphas_step(self, batch: Share) -> None:
+        pixels, labels, weight = self._to_device(batch)
         with _frozen(self.network.weights().values()):
-            loss = F.cross_entropy(self.network(pixels, fixed=False), labels)
+            loss = weight * F.cross_entropy(self.network(pixels, fixed=False), labels)
         learned = list(self.network.architecture().values())
         for parameter, gradient in zip(learned, torch.autograd.grad(loss, learned, allow_unused=True), strict=True):
             parameter.grad = gradient
+        shares.sum_up([p.grad for p in learned if p.grad is not None])
         self.alphas_optimizer.step()
         self.alphas_optimizer.zero_grad(set_to_none=True)
 
-    def _to_device(self, batch: loader.Batch) -> tuple[Tensor, Tensor]:
+    def _to_device(self, batch: Share) -> tuple[Tensor, Tensor, float]:
         pixels = torch.from_numpy(batch.pixels).to(self.device, non_blocking=True)
-        return normalised(pixels), torch.from_numpy(batch.labels).to(self.device, non_blocking=True)
+        labels = torch.from_numpy(batch.labels).to(self.device, non_blocking=True)
+        return normalised(pixels), labels, batch.weight
 
-    def _batches(self, unit: int) -> Iterator[loader.Batch]:
+    def _batches(self, unit: int) -> Iterator[Share]:
         """The training images in random order, augmented."""
         pixels, labels = self.data.training_pixels, self.data.training_labels
         shift_px = round(self.config.shift_px * self.config.size_px / REFERENCE_PX)
         order = loader.epoch_order(len(pixels), seed=self.config.seed, epoch=unit)
         drawn = loader.Augmentation.draw(len(pixels), shift_px=shift_px, seed=self.config.seed, epoch=unit)
 
-        def make(indices: NDArray[np.int64]) -> loader.Batch:
-            return loader.Batch(drawn.take(indices).apply(pixels[indices]), labels[indices])
+        def make(whole: NDArray[np.int64]) -> Share:
+            indices, share = shares.own(whole)
+            return Share(drawn.take(indices).apply(pixels[indices]), labels[indices], share)
 
         return loader.ahead(make, np.array_split(order, self.steps_per_epoch))
 
-    def _validation_batches(self, unit: int) -> Iterator[loader.Batch]:
+    def _validation_batches(self, unit: int) -> Iterator[Share]:
         """As many batches of validation images as an epoch has steps, not augmented; every image before any twice."""
         pixels, labels = self.data.validation_pixels, self.data.validation_labels
         size = min(len(labels), -(-len(self.data.training_labels) // self.steps_per_epoch))
@@ -163,8 +186,8 @@ class Engine:
         n_rounds = -(-size * self.steps_per_epoch // len(labels))
         order = np.concatenate([generator.permutation(len(labels)) for _ in range(n_rounds)])
         for step in range(self.steps_per_epoch):
-            indices = order[step * size : (step + 1) * size]
-            yield loader.Batch(pixels[indices], labels[indices])
+            indices, share = shares.own(order[step * size : (step + 1) * size])
+            yield Share(pixels[indices], labels[indices], share)
 
     def fitness(self, path: Path | None) -> float:
         """Accuracy of a path (None: of the mixture of all remaining operations) on the held-out part, in [0, 1]."""

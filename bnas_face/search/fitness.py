@@ -6,6 +6,7 @@ statistics of these batches, so that what is compared differs in the network alo
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bnas_face import ranks
 from bnas_face.data.development import DevelopmentPairs
 from bnas_face.metrics import folds, thresholds
 from bnas_face.models.pixels import normalised
@@ -24,11 +26,16 @@ Network = Callable[[Tensor], Tensor]
 
 
 def outputs(network: Network, pixels: Tensor) -> Tensor:
-    """What `network` makes of uint8 pixels (n_images, size_px, size_px, 3), batch by batch: float32 on the CPU."""
-    n_batches = -(-len(pixels) // BATCH)
+    """What `network` makes of uint8 pixels (n_images, size_px, size_px, 3), batch by batch: float32 on the CPU.
+
+    Several processes take the batches by turns, and all get the whole.
+    """
+    job = ranks.job()
+    batches = torch.tensor_split(pixels, -(-len(pixels) // BATCH))
     with torch.no_grad():
-        parts = [network(normalised(part)).float().cpu() for part in torch.tensor_split(pixels, n_batches)]
-    return torch.cat(parts)
+        own = [network(normalised(part)).float().cpu() for part in batches[job.rank :: job.world_size]]
+    turns = itertools.zip_longest(*ranks.exchanged(own))
+    return torch.cat([part for turn in turns for part in turn if part is not None])
 
 
 def classification(network: Network, pixels: Tensor, labels: NDArray[np.int64]) -> float:

@@ -16,7 +16,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from bnas_face import files
+from bnas_face import files, ranks
 from bnas_face.config import SearchConfig
 from bnas_face.errors import BnasFaceError, CheckpointError, ConfigError
 from bnas_face.search import presets
@@ -68,6 +68,8 @@ def begin(
     """
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite contradict each other. Give one of them.")
+    if not ranks.job().is_first:  # the first checks, writes files and talks
+        return _merged(load_config(run_dir)[0], config, given) if resume and is_begun(run_dir) else config
     check_ours(run_dir)
     if overwrite or not is_begun(run_dir):
         return config

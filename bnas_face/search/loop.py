@@ -6,6 +6,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,9 +14,9 @@ from typing import Any, Protocol
 from bnas_face import files, machine, ranks, tables
 from bnas_face import genotype as genotypes
 from bnas_face.config import SearchConfig
-from bnas_face.errors import CheckpointError, ConfigError, TrainingError
+from bnas_face.errors import CheckpointError, TrainingError
 from bnas_face.genotype import Genotype
-from bnas_face.search import folder, log, presets, searchers
+from bnas_face.search import folder, log, presets, searchers, shares
 from bnas_face.search.progress import Moment, TimeLeft
 from bnas_face.search.searchers._base import Engine, Searcher
 
@@ -75,7 +76,7 @@ def search(
         Go on from the last saved state, if there is one; the genotype equals that of an uninterrupted search on the
         same machine. Without it, an earlier search in the folder is removed as soon as everything is ready to begin.
     on_progress : callable or None
-        Called after every unit.
+        Called after every unit, in the first of several processes.
     on_decode : callable or None
         Called with (images decoded, images in all).
     make_engine : callable or None
@@ -90,31 +91,33 @@ def search(
     CheckpointError
         If the state to resume from is damaged or belongs to other data, or another process works in the folder.
     TrainingError
-        If a loss or an accuracy is no longer finite; the last saved state is kept.
+        If a loss or an accuracy is no longer finite, or another process of the search has ended; the last saved state
+        is kept.
     BnasFaceError
         If the folder cannot be written to; earlier files are unchanged.
     """
-    if ranks.job().world_size > 1:
-        raise ConfigError(
-            f"A search runs in one process, and {ranks.job().world_size} were started. Call bnasface search without "
-            "torchrun or with one task; several searches may run beside one another under their own names."
-        )
     config = presets.resolve(config)
     presets.check_names(config)
     presets.check_binarizer(config)
     searcher: Searcher = tables.load(searchers.__name__, "searcher", config.searcher).build(config)
-    folder.check_ours(run_dir)
-    with folder.only_one(run_dir):
+    is_first = ranks.job().is_first
+    if is_first:
+        folder.check_ours(run_dir)
+    with ranks.joined(remedy=ranks.GO_ON), folder.only_one(run_dir) if is_first else nullcontext():
         make = make_engine or _maker(on_decode)
         engine, search_data = make(config, searcher.schedule_units)
         seconds = _restore(run_dir, searcher, engine, search_data) if resume else 0.0
-        if not resume:
-            folder.clear(run_dir)
-        folder.save_config(run_dir, config, search_data)
-        files.write_json(run_dir / folder.ENVIRONMENT, _environment())
-        seconds = _Run(config, run_dir, searcher, engine, seconds).run(on_progress)
+        run = _Run(config, run_dir, searcher, engine, seconds)
+        ranks.exchanged(None)  # all have read what is there before the first writes
+        if is_first:
+            if not resume:
+                folder.clear(run_dir)
+            folder.save_config(run_dir, config, search_data)
+            files.write_json(run_dir / folder.ENVIRONMENT, _environment())
+        seconds = run.run(on_progress)
         found = replace(searcher.genotype(), origin=_origin(config, search_data, searcher, seconds))
-        genotypes.save(run_dir / folder.GENOTYPE, found)
+        if is_first:
+            genotypes.save(run_dir / folder.GENOTYPE, found)
     return Outcome(run_dir, found, seconds)
 
 
@@ -174,7 +177,7 @@ class _Run:
             waited = time.monotonic() - self.last_saved
             if last or waited >= min(self.checkpoint_s, self.cost / SAVING_SHARE):
                 self._save()
-            if on_progress is not None:
+            if on_progress is not None and ranks.job().is_first:
                 on_progress(self._moment(first))
         return self.seconds
 
@@ -182,6 +185,7 @@ class _Run:
         """Do one unit; returns the row of its epoch."""
         started = time.monotonic()
         first, *others = self.searcher.step(self.engine)
+        shares.check_same(self.searcher.state())
         took = time.monotonic() - started
         for what, value in (("loss", first.loss), ("accuracy", first.accuracy)):
             if value is not None and not math.isfinite(value):
@@ -201,6 +205,8 @@ class _Run:
         )
 
     def _save(self) -> None:
+        if not ranks.job().is_first:
+            return
         started = time.monotonic()
         log.write(self.run_dir, self.rows)
         folder.save_state(self.run_dir, self.engine.tensors(), self.searcher.state(), self.seconds)

@@ -286,11 +286,3 @@ def test_progress_is_told_after_every_unit(tmp_path):
     assert [moment.n_done for moment in moments] == list(range(1, N_UNITS + 1))
     assert [moment.n_operations for moment in moments if moment.phase == "mixed"] == [7, 6, 5, 4, 3, 2, 1]
     assert moments[-1].seconds_left == 0.0
-
-
-def test_a_search_in_several_processes_is_refused(tmp_path, monkeypatch):
-    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
-    with pytest.raises(ConfigError, match="A search runs in one process, and 2 were started"):
-        search(SearchConfig(name="mine"), tmp_path / "mine")
