@@ -40,6 +40,12 @@ def atomic_path(target: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half written in `folder` and below; nobody else may be writing there."""
+    for part in folder.rglob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
 def _cannot_write(target: Path, error: OSError) -> BnasFaceError:
     return BnasFaceError(f"Cannot write '{target}': {error.strerror or error}. Earlier files are unchanged.")
 

@@ -85,3 +85,11 @@ def test_hostile_json_is_one_clear_error(tmp_path: Path, content: str, message: 
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(FormatError, match=message):
         files.read_json(tmp_path / "a.json")
+
+
+def test_what_killed_processes_left_half_written_is_swept_away(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    for name in (".last.safetensors.x1.part", "last.safetensors"):
+        (tmp_path / "state" / name).write_bytes(b"1")
+    files.sweep(tmp_path)
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["last.safetensors"]

@@ -112,6 +112,7 @@ def search(
         if is_first:
             if not resume:
                 folder.clear(run_dir)
+            files.sweep(run_dir)
             folder.save_config(run_dir, config, search_data)
             files.write_json(run_dir / folder.ENVIRONMENT, _environment())
         seconds = run.run(on_progress)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from bnas_face import ranks
+from bnas_face import files, ranks
 from bnas_face.config import TrainConfig
 from bnas_face.errors import ConfigError
 from bnas_face.models import saved
@@ -82,6 +82,7 @@ def train(
         if fabric.is_global_zero:
             if not resume:
                 runs.clear(run_dir)
+            files.sweep(run_dir)
             saved.save_config(run_dir, config, data.provenance | start.provenance(begun, run_dir))
             environment.save(run_dir, fabric)
         fabric.barrier()  # from now on every process writes to the folder
