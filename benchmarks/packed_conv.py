@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from bnas_face import machine
+from bnas_face.bench.measure import usual_threads
 from bnas_face.packed import kernels
 from bnas_face.packed.kernels import fallback
 
@@ -106,7 +107,7 @@ def limit_gops(turns: int = 7) -> float:
 def main() -> None:
     """All layers, batches and numbers of threads."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--threads", default=",".join(map(str, usual_threads())))
     parser.add_argument("--batch", default="1,32")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=0.4, help="of each figure, all turns together")

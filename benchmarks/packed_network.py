@@ -31,7 +31,7 @@ from torch import nn
 
 from bnas_face import genotype as genotypes
 from bnas_face import models
-from bnas_face.bench.measure import Plan, bench
+from bnas_face.bench.measure import Plan, bench, usual_threads
 from bnas_face.config import ModelConfig, TrainConfig
 from bnas_face.models import saved
 
@@ -52,7 +52,7 @@ QUICK_ENGINES = ("packed", "torch", "onnxruntime", "onnxruntime_int8")
 def main() -> None:
     """Print a line for each setting and the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--threads", default=",".join(map(str, usual_threads())))
     parser.add_argument("--batch", default="1,32")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.4)
@@ -81,7 +81,9 @@ def main() -> None:
             rows += summarise(name, found)
             for row in rows[-len(threads) * len(batches) :]:
                 print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()})
-    print(f"{found['environment']['cpu']}, {os.cpu_count()} cores, kernels {found['kernels']}, {found['versions']}")
+    where = found["environment"]
+    cores = f"{where['usable_cores']} of {where['cores']} cores"
+    print(f"{where['cpu']}, {cores}, kernels {found['kernels']}, {found['versions']}")
     headline = {
         "speedup_vs_best_float": headline_of(rows, "speedup_vs_best_float"),
         "speedup_vs_int8": headline_of(rows, "speedup_vs_int8"),

@@ -21,6 +21,11 @@ def cpu_name() -> str:
     return next(named, platform.processor() or platform.machine())
 
 
+def processors() -> int:
+    """Processors that this process may use, fewer than the machine has where it is pinned; not every system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def memory_bytes() -> int | None:
     """Main memory that this process holds now (resident); None where the system does not tell."""
     try:

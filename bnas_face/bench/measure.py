@@ -11,7 +11,7 @@ import platform
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,14 @@ CALIBRATE = "demo:50x4"
 """Rendered faces on which 8-bit ranges are measured: 200 images of 50 people."""
 LARGEST_BATCH = 4096
 MOST_ROUNDS = 1000
+USUAL_THREADS = (1, 2)
 PACKAGES = ("torch", "numpy", "onnxruntime")
 Progress = Callable[[str], None]
+
+
+def usual_threads() -> tuple[int, ...]:
+    """Those of `USUAL_THREADS` that this process may use."""
+    return tuple(count for count in USUAL_THREADS if count <= machine.processors())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +52,7 @@ class Plan:
     engines : tuple of str
         Modules of `bnas_face.bench.engines`; empty for all.
     threads, batches : tuple of int
-        >= 1 each; no more threads than the machine has.
+        >= 1 each; no more threads than processors that this process may use.
     rounds : int
         Turns of every engine with every batch size, >= 1.
     seconds : float
@@ -56,15 +62,14 @@ class Plan:
     """
 
     engines: tuple[str, ...] = ()
-    threads: tuple[int, ...] = (1, 2)
+    threads: tuple[int, ...] = field(default_factory=usual_threads)
     batches: tuple[int, ...] = (1, 32)
     rounds: int = ROUNDS
     seconds: float = SECONDS
     calibrate: str = CALIBRATE
 
     def __post_init__(self) -> None:
-        cores = os.cpu_count() or 1
-        _check("threads", self.threads, cores, ", which this machine has")
+        _check("threads", self.threads, machine.processors(), ", the processors that this process may use")
         _check("batch", self.batches, LARGEST_BATCH)
         _check("rounds", (self.rounds,), MOST_ROUNDS)
         if not 0 <= self.seconds <= 600:
@@ -119,7 +124,12 @@ def bench(specs: Sequence[str], plan: Plan, *, progress: Progress | None = None)
     return {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "environment": {"cpu": machine.cpu_name(), "cores": os.cpu_count(), "platform": platform.platform()},
+        "environment": {
+            "cpu": machine.cpu_name(),
+            "cores": os.cpu_count(),
+            "usable_cores": machine.processors(),
+            "platform": platform.platform(),
+        },
         "versions": machine.versions(PACKAGES),
         "kernels": _kernels(),
         "calibration": plan.calibrate,

@@ -26,9 +26,21 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in some ver
             self.fail(f"'{value}' is not whole numbers with commas between them, as in 1,2.", param, ctx)
 
 
+def _usual_threads() -> tuple[int, ...]:
+    from bnas_face.bench import measure
+
+    return measure.usual_threads()
+
+
 @click.command(short_help="Measure bytes, milliseconds and memory of models.")
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
-@click.option("--threads", type=Numbers(), default="1,2", show_default=True, help="Numbers of threads.")
+@click.option(
+    "--threads",
+    type=Numbers(),
+    default=_usual_threads,
+    show_default="1,2 where there are two",
+    help="Numbers of threads.",
+)
 @click.option("--batch", "batches", type=Numbers(), default="1,32", show_default=True, help="Images at once.")
 @click.option("--engines", default="", metavar="NAME,NAME", help="Only these: bnasface ls engines.  [default: all]")
 @click.option("--rounds", type=int, default=5, show_default=True, help="Turns of every engine with every batch size.")

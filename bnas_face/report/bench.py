@@ -82,6 +82,7 @@ class Bench:
     created: str
     cpu: str
     cores: int | None
+    usable_cores: int | None
     versions: tuple[tuple[str, str], ...]
     kernels: str
     calibration: str
@@ -118,11 +119,12 @@ def load(folder: Path) -> Bench | None:
     known = {network.id: network for network in networks}
     if len(known) < len(networks):
         raise root.error("names a model twice in 'models'")
-    environment, cores = root["environment"], root["environment"]["cores"]
+    environment, usable = root["environment"], root["environment"].get("usable_cores")
     return Bench(
         created=root["created"].text(),
         cpu=environment["cpu"].text(),
-        cores=cores.maybe_integer(),
+        cores=environment["cores"].maybe_integer(),
+        usable_cores=None if usable is None else usable.maybe_integer(),
         versions=tuple((name, str(value)) for name, value in root["versions"].fields().items()),
         kernels=root["kernels"].text(),
         calibration=root["calibration"].text(),

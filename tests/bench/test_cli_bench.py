@@ -53,6 +53,19 @@ def test_a_mistake_is_one_sentence_and_writes_nothing(arguments: tuple[str, ...]
     assert not (tmp_path / "out").exists()
 
 
+def test_one_processor_is_enough_for_the_defaults(tmp_path: Path) -> None:
+    """As in a container that is pinned to one processor of many."""
+    code = (
+        "import os, sys; os.sched_getaffinity = lambda pid: {0}; from bnas_face.cli import main; "
+        "sys.argv[1:] = ['bench', sys.argv[1], '--engines', 'onnxruntime', '--out', sys.argv[2]]; main()"
+    )
+    command = [sys.executable, "-c", code, str(write_run(tmp_path / "mine")), str(tmp_path / "cost")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "cost" / "bench.json").read_text(encoding="utf-8"))
+    assert [row["threads"] for row in found["rows"]] == [1, 1] and found["environment"]["usable_cores"] == 1
+
+
 def test_report_makes_the_page_of_a_bench_again(tmp_path: Path) -> None:
     out = tmp_path / "cost"
     options = ["--threads", "1", "--batch", "1", "--rounds", "1", "--seconds", "0", "--engines", "packed"]

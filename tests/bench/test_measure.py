@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from small_runs import write_run, write_twin
 
-from bnas_face import export, files, quantize
+from bnas_face import export, files, machine, quantize
 from bnas_face.bench import measure, output, runner
 from bnas_face.bench.measure import Plan, bench
 from bnas_face.errors import CheckpointError, ConfigError, UnknownNameError
@@ -176,6 +177,21 @@ def test_nonsense_is_refused_in_one_sentence(settings: dict[str, Any], message: 
     with pytest.raises(ConfigError) as refused:
         Plan(**settings)
     assert str(refused.value).startswith(message)
+
+
+def test_threads_are_those_of_the_processors_that_may_be_used(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(machine, "processors", lambda: 1)
+    assert Plan().threads == (1,)
+    with pytest.raises(
+        ConfigError, match="--threads 1,2; expected whole numbers from 1 to 1, the processors that this"
+    ):
+        Plan(threads=(1, 2))
+    monkeypatch.setattr(runner, "WORKER", ("-c", "raise SystemExit(1)"))
+    environment = bench([str(runs / "twin")], Plan(engines=("torch",)))["environment"]
+    assert (environment["cores"], environment["usable_cores"]) == (64, 1)
+    monkeypatch.setattr(machine, "processors", lambda: 5)
+    assert Plan().threads == (1, 2)
 
 
 def test_an_engine_named_twice_is_measured_once() -> None:

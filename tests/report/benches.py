@@ -46,7 +46,7 @@ def build_bench() -> dict[str, Any]:
     return {
         "schema": "bnas_face.bench/1",
         "created": "2026-11-23T08:15:00+00:00",
-        "environment": {"cpu": "AMD EPYC", "cores": 2, "platform": "Linux"},
+        "environment": {"cpu": "AMD EPYC", "cores": 64, "usable_cores": 2, "platform": "Linux"},
         "versions": {"bnas_face": "0.1.0", "torch": "2.13.0"},
         "kernels": "avx512-vpopcntdq",
         "calibration": "demo:50x4",
