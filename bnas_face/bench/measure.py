@@ -118,7 +118,7 @@ def bench(specs: Sequence[str], plan: Plan, *, progress: Progress | None = None)
     with tempfile.TemporaryDirectory(prefix="bnasface-bench-") as folder:
         runners, rows = _prepare(models, plan, Path(folder), tell)
         for count in plan.threads:
-            own = [replace(runner, threads=count, seconds={}, failed={}) for runner in runners]
+            own = [replace(runner, threads=count, seconds={}, failed={}, peak_bytes={}) for runner in runners]
             _measure(own, plan, f"{count} thread{'' if count == 1 else 's'}", tell)
             rows += [_row(runner, batch) for runner in own for batch in plan.batches]
     return {
@@ -181,7 +181,7 @@ def _measure(runners: Sequence[Runner], plan: Plan, title: str, tell: Progress) 
             runner.start()
         for number in range(plan.rounds):
             tell(f"{title}: round {number + 1} of {plan.rounds}")
-            for batch in plan.batches:
+            for batch in sorted(plan.batches):  # memory once taken is kept: see `Runner.peak_bytes`
                 for runner in runners:
                     runner.turn(batch, plan.seconds)
 
@@ -227,7 +227,7 @@ def _row(runner: Runner, batch: int) -> dict[str, Any]:
         "p95_ms": 1e3 * p95,
         "images_per_s": batch / p50,
         "n_calls": len(times),
-        "peak_bytes": runner.peak_bytes,
+        "peak_bytes": runner.peak_bytes[batch],
     }
 
 

@@ -32,8 +32,9 @@ class Runner:
         Batch size → seconds of every call.
     failed : dict of int to str
         Batch size → why there are no numbers; 0 stands for all of them.
-    peak_bytes : int
-        Of its process, with Python and the engine's libraries.
+    peak_bytes : dict of int to int
+        Batch size → largest memory of its process up to the end of the first turn of that size, with Python and the
+        engine's libraries. Engines keep memory, so that turns must go from small batches to large ones.
     """
 
     model: Model
@@ -42,7 +43,7 @@ class Runner:
     prepared: Prepared
     seconds: dict[int, list[float]] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
-    peak_bytes: int = 0
+    peak_bytes: dict[int, int] = field(default_factory=dict)
     _process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -76,7 +77,7 @@ class Runner:
             return
         if (answer := self._answer(batch)) is not None:
             self.seconds.setdefault(batch, []).extend(answer["seconds"])
-            self.peak_bytes = answer["peak_bytes"]
+            self.peak_bytes.setdefault(batch, answer["peak_bytes"])
 
     def reason(self, batch: int) -> str | None:
         """Why there are no numbers, or None."""

@@ -106,4 +106,4 @@ def _show(found: Mapping[str, Any]) -> None:
     for (model, engine), reason in reasons.items():
         click.echo(f"{model}, {engine}: not measured, {reason}")
     cpu, kernels = found["environment"]["cpu"], found["kernels"]
-    click.echo(f"{cpu}; kernels of the packed engine: {kernels}. Memory: of the process, with Python and libraries.")
+    click.echo(f"{cpu}; kernels of the packed engine: {kernels}. Memory: of a process that computed no larger batch.")

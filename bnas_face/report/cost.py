@@ -13,7 +13,10 @@ from bnas_face.report.tradeoff import Amount, Plot, Quantity
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """An engine with a number of threads: `first` at the smallest batch, `last` at the largest; None: not measured."""
+    """An engine with a number of threads: `first` at the smallest batch, `last` at the largest; None: not measured.
+
+    `peak_bytes` is the memory of a process that has computed batches of all sizes, the largest among them.
+    """
 
     title: str
     threads: int

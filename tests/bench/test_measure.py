@@ -149,6 +149,24 @@ for line in sys.stdin:
     assert (two["reason"], two["p50_ms"]) == ("too large", None)
 
 
+def test_memory_is_that_of_a_process_which_computed_no_larger_batch(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Engines keep what they took: the later rounds of a small batch would tell the memory of the large one."""
+    code = """
+import json, sys
+print('{"ready": true}', flush=True)
+peak = 0
+for line in sys.stdin:
+    peak = max(peak, 1000 * json.loads(line)["batch"])
+    print(json.dumps({"seconds": [0.25], "peak_bytes": peak}), flush=True)
+"""
+    monkeypatch.setattr(runner, "WORKER", ("-c", code))
+    plan = Plan(engines=("torch",), **QUICK | {"rounds": 2, "batches": (32, 1, 8)})
+    rows = bench([str(runs / "twin")], plan)["rows"]
+    assert [(row["batch"], row["peak_bytes"]) for row in rows] == [(32, 32_000), (1, 1000), (8, 8000)]
+
+
 def test_every_engine_gets_its_turn_in_every_round(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     turns: list[tuple[str, int]] = []
     monkeypatch.setattr(runner.Runner, "start", lambda self: None)
@@ -156,6 +174,7 @@ def test_every_engine_gets_its_turn_in_every_round(runs: Path, monkeypatch: pyte
     def turn(self: runner.Runner, batch: int, seconds: float) -> None:
         turns.append((self.engine, batch))
         self.seconds.setdefault(batch, []).append(1.0)
+        self.peak_bytes.setdefault(batch, 1)
 
     monkeypatch.setattr(runner.Runner, "turn", turn)
     bench([str(runs / "twin")], Plan(engines=("torch", "torch_compile"), **QUICK | {"rounds": 2}))
