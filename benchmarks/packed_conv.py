@@ -7,7 +7,7 @@ torch, the packed layer and its popcounts alone take turns, so that a slow momen
 
 `geomean_speedup` is over all layers, batches and threads. `best_gops` counts 2 operations a multiply-accumulate, of
 `binary_convolution` alone with one thread; `limit_share` is its share of what one thread reaches with popcounts and
-nothing else. The last line is one JSON object.
+nothing else; both are null where one thread was not measured. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch's threads and ours must not spin against each other
@@ -91,6 +91,11 @@ def layer(side: int, channels: int, batch: int, threads: int, repeats: int, seco
     }
 
 
+def best_gops(rows: Sequence[dict[str, Any]]) -> int | None:
+    """The best rate of one thread, which alone the limit of one thread speaks of; None where none was measured."""
+    return max((row["gops"] for row in rows if row["threads"] == 1), default=None)
+
+
 def limit_gops(turns: int = 7) -> float:
     """Operations (2 a bit) of one thread by popcounts and nothing else, in billions a second; the best turn."""
     from bnas_face.packed.kernels import _kernels
@@ -121,11 +126,11 @@ def main() -> None:
             for side, channels in LAYERS:
                 rows.append(layer(side, channels, batch, threads, chosen.repeats, chosen.seconds))
                 print(json.dumps(rows[-1]))
-    best = max(row["gops"] for row in rows if row["threads"] == min(each["threads"] for each in rows))
+    best = best_gops(rows)
     found = {
         "geomean_speedup": round(statistics.geometric_mean(row["speedup"] for row in rows), 2),
         "best_gops": best,
-        "limit_share": round(best / limit_gops(), 3),
+        "limit_share": None if best is None else round(best / limit_gops(), 3),
         "kernels": kernels.implementation(),
         "cpu": machine.cpu_name(),
         "rows": rows,
