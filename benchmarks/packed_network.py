@@ -1,16 +1,20 @@
 """Whole W1A1 networks in the packed engine against their float twins in torch and onnxruntime, all in one run.
 
 Run: ``python benchmarks/packed_network.py [--threads 1,2] [--batch 1,32] [--rounds 5] [--seconds 0.4]
-[--networks NAME,NAME] [--quick]``. Networks are iresnet18 of width 1 and 0.5 at 112 and 64 pixels and a searched one,
-whose cells are those of reports/lfw_to_cfp; weights are random, batch norms far from the identity. `bnas_face.bench`
-measures: every engine in a process of its own, in turns; times are medians of whole calls, from uint8 images to
-embeddings.
+[--networks NAME,NAME] [--control] [--quick]``. Networks are iresnet18 of width 1 and 0.5 at 112 and 64 pixels and a
+searched one, whose cells are those of reports/lfw_to_cfp; weights are random, batch norms far from the identity.
+`bnas_face.bench` measures: every engine in a process of its own, in turns; times are medians of whole calls, from uint8
+images to embeddings.
 
 For each network, number of threads and batch size, `speedup_vs_best_float` is the shortest time of the float twin in
 torch, torch.compile and onnxruntime float32 over that of the packed engine, `speedup_vs_int8` that of onnxruntime int8.
 The headlines are the geometric means over networks and threads at the batch size where they are lower. `bytes_ratio` is
 the packed file over the twin's smallest float file, of the network where it is largest; `peak_mb` is the largest memory
-of a packed process. The last line is one JSON object.
+of a packed process.
+
+Threads wait for each other without spinning (``OMP_WAIT_POLICY=passive``). `--control` measures the twin in torch and
+torch.compile once more, afterwards with the default policy: `torch_default_wait_ms`, `torch_compile_default_wait_ms` of
+every row, and `speedup_vs_best_float_default_wait` with these among the floats. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import math
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +62,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.4)
     parser.add_argument("--networks", default=",".join(NETWORKS))
+    parser.add_argument("--control", action="store_true", help="measure torch with the default wait policy, too")
     parser.add_argument(
         "--quick", action="store_true", help="whether it runs: two small networks, one round, no torch.compile"
     )
@@ -79,6 +85,9 @@ def main() -> None:
                 [str(packed), str(twin)], plan, progress=lambda line: print(line, file=sys.stderr, flush=True)
             )
             rows += summarise(name, found)
+            if options.control:
+                own = tuple(engine for engine in FLOAT[:2] if engine in plan.all_engines)
+                add_control(rows, bench([str(twin)], replace(plan, engines=own, wait_policy="default")))
             for row in rows[-len(threads) * len(batches) :]:
                 print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()})
     where = found["environment"]
@@ -90,6 +99,8 @@ def main() -> None:
         "bytes_ratio": round(max(row["bytes_ratio"] for row in rows), 4),
         "peak_mb": round(max(row["peak_mb"] for row in rows), 1),
     }
+    if options.control:
+        headline["speedup_vs_best_float_default_wait"] = headline_of(rows, "speedup_vs_best_float_default_wait")
     print(json.dumps(headline | {"rows": rows}))
 
 
@@ -142,6 +153,19 @@ def summarise(name: str, found: dict[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def add_control(rows: list[dict[str, Any]], found: dict[str, Any]) -> None:
+    """Add the times of another bench of the last network's twin to its rows, and the speed-up over the best of all."""
+    times: dict[tuple[int, int], dict[str, float]] = {}
+    for row in found["rows"]:
+        if row["p50_ms"] is not None:
+            name = f"{row['engine']}_default_wait_ms"
+            times.setdefault((row["threads"], row["batch"]), {})[name] = round(row["p50_ms"], 4)
+    for row in rows[-len(times) :]:
+        own = times[row["threads"], row["batch"]]
+        best = min(*own.values(), row[f"{row['best_float']}_ms"])
+        row |= own | {"speedup_vs_best_float_default_wait": round(best / row["packed_ms"], 3)}
 
 
 def headline_of(rows: list[dict[str, Any]], key: str) -> float:

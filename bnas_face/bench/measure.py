@@ -21,7 +21,7 @@ import numpy as np
 from bnas_face import files, machine, tables
 from bnas_face.bench.model import Model, open_model
 from bnas_face.bench.prepared import Prepared
-from bnas_face.bench.runner import Runner
+from bnas_face.bench.runner import WAIT_POLICIES, Runner
 from bnas_face.errors import BnasFaceError, ConfigError
 
 ENGINES = "bnas_face.bench.engines"
@@ -57,6 +57,8 @@ class Plan:
         Turns of every engine with every batch size, >= 1.
     seconds : float
         Of a turn, at least; three calls at least.
+    wait_policy : str
+        How threads wait for each other, see `Runner`.
     calibrate : str
         Images on which 8-bit ranges are measured, see `quantize.int8`.
     """
@@ -66,6 +68,7 @@ class Plan:
     batches: tuple[int, ...] = (1, 32)
     rounds: int = ROUNDS
     seconds: float = SECONDS
+    wait_policy: str = WAIT_POLICIES[0]
     calibrate: str = CALIBRATE
 
     def __post_init__(self) -> None:
@@ -74,6 +77,8 @@ class Plan:
         _check("rounds", (self.rounds,), MOST_ROUNDS)
         if not 0 <= self.seconds <= 600:
             raise ConfigError(f"--seconds {self.seconds:g}; expected 0 to 600 for a turn.")
+        if self.wait_policy not in WAIT_POLICIES:
+            raise ConfigError(f"Wait policy '{self.wait_policy}'; expected one of {', '.join(WAIT_POLICIES)}.")
         for name in self.engines:
             tables.check_known("engine", name, tables.names(ENGINES))
 
@@ -118,7 +123,10 @@ def bench(specs: Sequence[str], plan: Plan, *, progress: Progress | None = None)
     with tempfile.TemporaryDirectory(prefix="bnasface-bench-") as folder:
         runners, rows = _prepare(models, plan, Path(folder), tell)
         for count in plan.threads:
-            own = [replace(runner, threads=count, seconds={}, failed={}, peak_bytes={}) for runner in runners]
+            own = [
+                replace(runner, threads=count, wait_policy=plan.wait_policy, seconds={}, failed={}, peak_bytes={})
+                for runner in runners
+            ]
             _measure(own, plan, f"{count} thread{'' if count == 1 else 's'}", tell)
             rows += [_row(runner, batch) for runner in own for batch in plan.batches]
     return {
@@ -135,6 +143,7 @@ def bench(specs: Sequence[str], plan: Plan, *, progress: Progress | None = None)
         "calibration": plan.calibrate,
         "rounds": plan.rounds,
         "seconds": plan.seconds,
+        "wait_policy": plan.wait_policy,
         "models": [dict(model.info) for model in models],
         "rows": rows,
     }

@@ -15,6 +15,7 @@ from bnas_face.bench.prepared import Prepared
 
 LEAST_CALLS = 3
 """Of a turn."""
+WAIT_POLICIES = ("passive", "default")
 WORKER = ("-m", "bnas_face.bench.worker")
 
 
@@ -28,6 +29,9 @@ class Runner:
     engine : str
     threads : int
     prepared : Prepared
+    wait_policy : str
+        One of `WAIT_POLICIES`: whether threads that wait for each other sleep, or do as their library pleases (spin for
+        a while, mostly). Two kinds of threads that spin would slow each other down; torch alone may gain by it.
     seconds : dict of int to list of float
         Batch size → seconds of every call.
     failed : dict of int to str
@@ -41,6 +45,7 @@ class Runner:
     engine: str
     threads: int
     prepared: Prepared
+    wait_policy: str = WAIT_POLICIES[0]
     seconds: dict[int, list[float]] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
     peak_bytes: dict[int, int] = field(default_factory=dict)
@@ -61,9 +66,14 @@ class Runner:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=os.environ | {"OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": "passive"},
+            env=self._environment(),
         )
         self._answer(0)
+
+    def _environment(self) -> dict[str, str]:
+        given = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+        waiting = {} if self.wait_policy == "default" else {"OMP_WAIT_POLICY": self.wait_policy}
+        return given | waiting | {"OMP_NUM_THREADS": str(self.threads)}
 
     def turn(self, batch: int, seconds: float) -> None:
         """Measure some calls more, unless this batch size has failed."""

@@ -213,6 +213,17 @@ def test_threads_are_those_of_the_processors_that_may_be_used(runs: Path, monkey
     assert Plan().threads == (1, 2)
 
 
+def test_threads_wait_as_the_plan_says(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import json, os; print(json.dumps({'error': str(os.environ.get('OMP_WAIT_POLICY'))}))"
+    monkeypatch.setattr(runner, "WORKER", ("-c", code))
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    for policy, seen in (("passive", "passive"), ("default", "None")):
+        found = bench([str(runs / "twin")], Plan(engines=("torch",), wait_policy=policy, **QUICK))
+        assert found["wait_policy"] == policy and {row["reason"] for row in found["rows"]} == {seen}
+    with pytest.raises(ConfigError, match="Wait policy 'spin'; expected one of passive, default"):
+        Plan(wait_policy="spin")
+
+
 def test_an_engine_named_twice_is_measured_once() -> None:
     assert Plan(engines=("torch", "packed", "torch")).all_engines == ("torch", "packed")
     assert set(Plan().all_engines) == {"torch", "torch_compile", "onnxruntime", "onnxruntime_int8", "packed"}
