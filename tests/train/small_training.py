@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import numpy as np
+import pytest
 
 from bnas_face.config import ModelConfig, TrainConfig
 from bnas_face.data.images import FaceImages
+from bnas_face.train.trainer import Trainer
 
 SIZE_PX = 64
 
@@ -40,3 +45,17 @@ def make_config(name: str = "mine", **more: Any) -> TrainConfig:
         name=name, model=model, dataset="folder:x", epochs=2, batch_size=16, precision="fp32", devices="cpu"
     )
     return replace(base, **({"development_share": 0.25} | more))
+
+
+@contextmanager
+def stopped_before(step: int) -> Iterator[None]:
+    """A training in here is stopped, as by Ctrl-C, before it takes step `step` (0-based)."""
+    real = Trainer._step
+
+    def stopped(self: Trainer, batch: Any) -> float:
+        if self.counters.step == step:
+            raise KeyboardInterrupt
+        return real(self, batch)
+
+    with mock.patch.object(Trainer, "_step", stopped), pytest.raises(KeyboardInterrupt):
+        yield

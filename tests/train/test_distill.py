@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from small_training import stopped_before
 
 from bnas_face.config import ModelConfig, TrainConfig
 from bnas_face.errors import ConfigError, TrainingError, UnknownNameError
@@ -111,24 +112,14 @@ def test_every_image_meets_its_own_target_whatever_the_order(tmp_path: Path, mon
         np.testing.assert_allclose(teacher.embed(images)[0], targets, atol=1e-5)
 
 
-def test_a_killed_distillation_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_distillation_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     """The projection is part of the saved state."""
-    from bnas_face.train.loop import Trainer
 
     teacher = pixels_as_embeddings(5)
     settings = config(relation_weight=1.0, label_weight=0.1)
     train(settings, tmp_path / "whole", teacher=teacher)
-    real = Trainer._step
-
-    def killed(self: Trainer, batch: Any) -> float:
-        if self.counters.step == 6:
-            raise KeyboardInterrupt
-        return real(self, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", killed)
-        with pytest.raises(KeyboardInterrupt):
-            train(settings, tmp_path / "stopped", teacher=teacher)
+    with stopped_before(6):
+        train(settings, tmp_path / "stopped", teacher=teacher)
     train(settings, tmp_path / "stopped", teacher=teacher, resume=True)
     whole, stopped = ((tmp_path / name / "weights.safetensors").read_bytes() for name in ("whole", "stopped"))
     assert whole == stopped

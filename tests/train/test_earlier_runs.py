@@ -6,11 +6,11 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from small_training import stopped_before
 
 from bnas_face.config import TrainConfig
 from bnas_face.train import checkpoint, loop, runs
@@ -50,21 +50,12 @@ def make_old(run_dir: Path) -> None:
 @pytest.mark.usefixtures("patterns")
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_an_unfinished_run_of_an_earlier_version_goes_on_to_the_same_weights(
-    optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Callable[..., TrainConfig]
+    optimizer: str, tmp_path: Path, tiny: Callable[..., TrainConfig]
 ) -> None:
     config = tiny(binarizer="xnor", activation_bits=1, optimizer=optimizer)
     loop.train(config, tmp_path / "whole")
-    real = loop.Trainer._step
-
-    def killed(self: loop.Trainer, batch: Any) -> float:
-        if self.counters.step == 4:
-            raise KeyboardInterrupt
-        return real(self, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "_step", killed)
-        with pytest.raises(KeyboardInterrupt):
-            loop.train(config, tmp_path / "mine")
+    with stopped_before(4):
+        loop.train(config, tmp_path / "mine")
     make_old(tmp_path / "mine")
     found = runs.begin(tiny(), tmp_path / "mine", resume=True, overwrite=False)
     loop.train(found, tmp_path / "mine", resume=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_training import stopped_before
 
 from bnas_face.config import TrainConfig
 from bnas_face.errors import ConfigError
@@ -28,21 +29,10 @@ def steps(found: Any, name: str) -> list[int]:
     return [event.step for event in found.Scalars(name)]
 
 
-def test_every_step_and_every_row_is_an_event_once_even_after_an_interruption(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Tiny
-) -> None:
+def test_every_step_and_every_row_is_an_event_once_even_after_an_interruption(tmp_path: Path, tiny: Tiny) -> None:
     pytest.importorskip("tensorboard")
-    real = loop.Trainer._step
-
-    def killed(self: loop.Trainer, batch: Any) -> float:
-        if self.counters.step == 5:
-            raise KeyboardInterrupt
-        return real(self, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "_step", killed)
-        with pytest.raises(KeyboardInterrupt):
-            loop.train(tiny(tensorboard=True), tmp_path / "mine")
+    with stopped_before(5):
+        loop.train(tiny(tensorboard=True), tmp_path / "mine")
     loop.train(tiny(tensorboard=True), tmp_path / "mine", resume=True)
     found = read(tmp_path / "mine")
     assert steps(found, "loss") == steps(found, "lr") == [1, 2, 3, 4, 5, 6]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_training import stopped_before
 from torch import nn
 
 from bnas_face.config import TrainConfig
@@ -159,17 +160,8 @@ def test_fp16_passes_over_an_overflow_lowers_its_scale_and_resumes_with_it(
     loop.train(config, tmp_path / "whole")
     skipped = log.read(tmp_path / "whole")[-1].skipped
     assert 1 <= skipped < 5, "2 ** 13 is halved until nothing overflows"
-    real = loop.Trainer._step
-
-    def killed(self: loop.Trainer, batch: Any) -> float:
-        if self.counters.step == 4:
-            raise KeyboardInterrupt
-        return real(self, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "_step", killed)
-        with pytest.raises(KeyboardInterrupt):
-            loop.train(config, tmp_path / "parts")
+    with stopped_before(4):
+        loop.train(config, tmp_path / "parts")
     loop.train(config, tmp_path / "parts", resume=True)
     whole, parts = ((tmp_path / name / "weights.safetensors").read_bytes() for name in ("whole", "parts"))
     assert whole == parts

@@ -11,7 +11,7 @@ import rank_training
 import torch
 import two_processes
 from safetensors.torch import load_file
-from small_training import make_config
+from small_training import make_config, stopped_before
 
 from bnas_face.errors import ConfigError, TrainingError
 from bnas_face.ranks import Job
@@ -41,20 +41,6 @@ def _in_two(settings, tmp_path):
     return two_processes.run(2, SCRIPT, file)
 
 
-def _stopped_after(step, settings, monkeypatch):
-    """One process that is stopped."""
-    original = loop.Trainer._between_steps
-
-    def between(self, epoch):
-        original(self, epoch)
-        if self.counters.step == step:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop.Trainer, "_between_steps", between)
-        rank_training.run(settings)
-
-
 def _same_state(first, second):
     """Whether two runs ended with the same network, head and optimizer."""
     one, other = (load_file(run_dir / checkpoint.STATE) for run_dir in (first, second))
@@ -74,11 +60,12 @@ def test_the_losses_of_two_processes_are_those_of_one_over_50_steps(tmp_path):
     _same_state(tmp_path / "one", tmp_path / "two")
 
 
-def test_images_left_out_are_counted_over_all_processes_and_through_a_resumption(tmp_path, monkeypatch):
+def test_images_left_out_are_counted_over_all_processes_and_through_a_resumption(tmp_path):
     config = {"epochs": 2, "on_corrupt": "skip", "batch_size": 8}
     broken = {"broken": [3, 17, 40, 41, 60]}
     rank_training.run(_settings(tmp_path / "whole", **config) | broken)
-    _stopped_after(5, _settings(tmp_path / "parts", **config) | broken, monkeypatch)
+    with stopped_before(5):
+        rank_training.run(_settings(tmp_path / "parts", **config) | broken)
     done = _in_two(_settings(tmp_path / "parts", resume=True, devices="auto", **config) | broken, tmp_path)
     assert done.returncode == 0, done.stderr
     whole, parts = ([row.left_out for row in log.read(tmp_path / name)] for name in ("whole", "parts"))
@@ -111,28 +98,21 @@ def test_a_process_that_is_killed_ends_the_job_and_one_alone_goes_on(tmp_path):
     _same_state(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_two_processes_go_on_with_what_one_began(tmp_path, monkeypatch):
+def test_two_processes_go_on_with_what_one_began(tmp_path):
     config = {"epochs": 2, "shard_head": True, "optimizer": "adam", "lr": 0.002, "head": "arcface", "sub_centers": 3}
     rank_training.run(_settings(tmp_path / "whole", **config))
-    _stopped_after(5, _settings(tmp_path / "parts", **config), monkeypatch)
+    with stopped_before(5):
+        rank_training.run(_settings(tmp_path / "parts", **config))
     done = _in_two(_settings(tmp_path / "parts", resume=True, devices="auto", **config), tmp_path)
     assert done.returncode == 0, done.stderr
     _same_state(tmp_path / "whole", tmp_path / "parts")
 
 
 @pytest.mark.usefixtures("patterns")
-def test_a_sampled_training_resumes_to_the_very_same_weights(tmp_path, monkeypatch, tiny):
+def test_a_sampled_training_resumes_to_the_very_same_weights(tmp_path, tiny):
     config = tiny(sample_rate=0.5, optimizer="adam", checkpoint_minutes=0, development_share=0.0, gradient_clip=1.0)
     loop.train(config, tmp_path / "whole")
-    original = loop.Trainer._between_steps
-
-    def between(self, epoch):
-        original(self, epoch)
-        if self.counters.step == 5:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop.Trainer, "_between_steps", between)
+    with stopped_before(5):
         loop.train(config, tmp_path / "parts")
     loop.train(config, tmp_path / "parts", resume=True)
     whole, parts = (load_file(tmp_path / name / checkpoint.STATE) for name in ("whole", "parts"))

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from small_training import stopped_before
 
 from bnas_face import models
 from bnas_face.config import TrainConfig
@@ -88,22 +89,13 @@ def test_the_second_stage_has_signs_no_decay_and_an_optimizer_of_its_own(
 
 @pytest.mark.parametrize("kill_at", [3, 4])
 def test_a_run_killed_in_either_stage_goes_on_to_the_very_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Tiny, kill_at: int
+    tmp_path: Path, tiny: Tiny, kill_at: int
 ) -> None:
     settings = {"accumulate": 2, "ema": 0.9, "dropout": 0.2, "checkpoint_minutes": 0, "schedule": "step"}
     config = tiny(**{**ONE_BIT, "binarizer": "pcnn"}, two_stage=0.5, **settings)
     loop.train(config, tmp_path / "whole")
-    real = loop.Trainer._step
-
-    def killed(self: loop.Trainer, batch: Any) -> float:
-        if self.counters.step == kill_at:
-            raise KeyboardInterrupt
-        return real(self, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "_step", killed)
-        with pytest.raises(KeyboardInterrupt):
-            loop.train(config, tmp_path / "parts")
+    with stopped_before(kill_at):
+        loop.train(config, tmp_path / "parts")
     loop.train(config, tmp_path / "parts", resume=True)
     whole, parts = ((tmp_path / name / "weights.safetensors").read_bytes() for name in ("whole", "parts"))
     assert whole == parts
