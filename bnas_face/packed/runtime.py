@@ -62,6 +62,8 @@ class Network:
     graph : Graph
     provenance : mapping
         Where the model comes from, as its file says.
+    shapes : mapping of int to Shape
+        Of all values of an image, by number.
     size_px, embedding_dim : int
     file_bytes : int
         Length of the file.
@@ -80,7 +82,8 @@ class Network:
         self.threads = threads
         self.implementation = kernels.implementation()
         self._levels = _levels(self.preprocessing)
-        self.part = max(1, PART_BYTES // living_bytes(self.graph, found.shapes))
+        self.shapes = found.shapes
+        self.part = max(1, PART_BYTES // living_bytes(self.graph, self.shapes))
         self.steps: Sequence[Prepared] = _prepared(self.graph, threads)
         self._result = self.graph.operations[-1].makes[0]
 
@@ -136,7 +139,7 @@ class Network:
         alive: Values = {IMAGE: values}
         for step in self.steps:
             step.enter(alive, observe)
-        embeddings: NDArray[np.float32] = alive[self._result]
+        embeddings: NDArray[np.float32] = alive[self._result][:, 0, 0]
         return embeddings
 
 
@@ -299,8 +302,9 @@ def _linear(operation: Operation, threads: int) -> Step:
     after = epilogue(operation, _weight(operation).shape[0])
 
     def run(values: Values) -> tuple[Any, Any]:
-        rows = values[source].reshape(len(values[source]), -1)
-        return kernels.linear(rows, ready, after.scale, after.bias, threads=threads), None
+        n = len(values[source])
+        made = kernels.linear(values[source].reshape(n, -1), ready, after.scale, after.bias, threads=threads)
+        return made[:, None, None], None
 
     return run
 

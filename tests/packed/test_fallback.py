@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -156,3 +158,15 @@ def test_an_integer_threshold_compares_the_sums_themselves() -> None:
     floats, found = fallback.binary_convolution(bits, weight, in_channels=3, epilogue=epilogue)
     assert floats is None
     assert found is not None and found.ravel().tolist() == [0b1010]  # 3<3 no, 1<2 yes, -1>-1 no, -3>-4 yes
+
+
+def test_windows_larger_than_the_map_take_no_more_memory_than_the_map() -> None:
+    values = np.arange(2 * 3 * 3 * 4, dtype=np.float32).reshape(2, 3, 3, 4)
+    tracemalloc.start()
+    found, _ = fallback.finish(np.zeros((2, 1, 1, 4), np.float32), plain(4), values, stride=4096)
+    pooled, _ = fallback.average_pool(values, kernel=4096, stride=4096, padding=0, epilogue=plain(4))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found, values.mean(axis=(1, 2), keepdims=True))
+    np.testing.assert_array_equal(pooled, found)
+    assert peak < 1 << 20

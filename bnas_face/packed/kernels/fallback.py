@@ -206,6 +206,7 @@ def elementwise(values: Sequence[Floats], *, epilogue: Epilogue, threads: int = 
 def _windows(values: Floats, kernel: int, stride: int, padding: int, fill: float) -> Iterator[Floats]:
     """For every tap of the window the map of what it sees, `fill` outside of the map."""
     n, height, width, c = values.shape
+    kernel = min(kernel, max(height, width) + padding)  # further taps see nothing of the map
     rows, columns = -(-height // stride), -(-width // stride)
     shape = (n, (rows - 1) * stride + kernel, (columns - 1) * stride + kernel, c)
     padded = np.full((n, max(shape[1], height + padding), max(shape[2], width + padding), c), fill, np.float32)
