@@ -1,16 +1,22 @@
 """Damaged and hostile packed models: every one is refused in one line, or runs.
 
     python tests/packed/fuzz_artifact.py --seconds 600 --seed 0
+    python tests/packed/fuzz_artifact.py --graphs --seconds 600 --seed 0
 
 Case k of a seed is always the same. Files are changed octet by octet, cut, lengthened, and edited in their header, with
-and without a new checksum. Ends with exit code 1 and what was found, if anything but an `ArtifactError` of one line
-comes out; a crash of the process leaves the file of the case in the folder that is printed first.
+and without a new checksum. With ``--graphs`` they are whole ones of random operations that fit together, with sizes at
+and beyond every limit (`random_graphs`), run by the compiled kernels and by numpy in turn. The process may have
+``--memory-mb`` more than it begins with: more is a finding. Ends with exit code 1 and what was found, if anything but
+an `ArtifactError` of one line comes out; a crash of the process leaves the file of the case in the folder that is
+printed first.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import resource
 import tempfile
 import time
 import warnings
@@ -21,10 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from small_networks import NETWORKS, built, config_of
+from random_graphs import random_graph
 
 from bnas_face.errors import ArtifactError
-from bnas_face.packed import artifact, graph, load, pack
+from bnas_face.packed import artifact, kernels, load, needs
 from bnas_face.packed.artifact import Artifact
 
 BASES = {
@@ -53,21 +59,30 @@ HOSTILE: tuple[Any, ...] = (
         {"a": 1},
     ),
 )
-COSTLY = 2e8
-"""Multiply-accumulates of an image from which on a valid case is not run."""
+COSTLY = {"numpy": 1e8}
+"""Steps of an image from which on a valid case is not run, by the kernels; of compiled ones `COSTLY_COMPILED`."""
+COSTLY_COMPILED = 2e9
+SLOW_S = 120.0
+"""A case that takes longer is a finding."""
+PREPROCESSING = {"mean": [0.5] * 3, "std": [0.5] * 3, "colour_order": "RGB"}
+OUTCOMES = ("refused", "ran", "costly")
 
 Random = np.random.Generator
 Mutation = Callable[[Random, bytes], bytes]
+Case = Callable[[int], bytes]
 
 
 def bases() -> list[bytes]:
     """Sound files of several networks."""
-    assert BASES.keys() <= NETWORKS.keys()
+    from small_networks import built, config_of  # needs torch
+
+    from bnas_face.packed import pack
+
     return [
         artifact.encode(
             Artifact(
                 graph=pack.lower(built(name), config_of(name).size_px, floats=floats),
-                preprocessing=pack.PREPROCESSING,
+                preprocessing=PREPROCESSING,
                 provenance={"run": name, "config": {"model": {"backbone": "x"}}},
             )
         )
@@ -153,8 +168,8 @@ def numbers(random: Random, content: bytes) -> bytes:
 MUTATIONS: tuple[Mutation, ...] = (octets, cut, lengthened, header, header, header, numbers)
 
 
-def case(seed: int, number: int, sound: list[bytes]) -> bytes:
-    """Case `number` of a seed."""
+def changed(seed: int, number: int, sound: list[bytes]) -> bytes:
+    """Case `number` of a seed: a sound file with something wrong."""
     random = np.random.default_rng([seed, number])
     content = sound[int(random.integers(len(sound)))]
     mutation = MUTATIONS[int(random.integers(len(MUTATIONS)))]
@@ -162,15 +177,17 @@ def case(seed: int, number: int, sound: list[bytes]) -> bytes:
     return content if random.random() < 0.1 else resealed(content)
 
 
-def costs(network: Any) -> float:
-    """Multiply-accumulates of an image."""
-    shapes, total = graph.check(network.graph), 0.0
-    for operation in network.graph.operations:
-        made = shapes[operation.floats if operation.floats is not None else operation.bits]
-        taps = np.prod(operation.tensors["weight"].shape[1:]) if "weight" in operation.tensors else 1
-        taps = max(taps, operation.settings.get("kernel", 1) ** 2)
-        total += made.height * made.width * made.channels * float(taps)
-    return total
+def whole(seed: int, number: int) -> bytes:
+    """Case `number` of a seed: a file of random operations that fit together."""
+    made = random_graph(np.random.default_rng([seed, number]))
+    return artifact.encode(Artifact(graph=made, preprocessing=PREPROCESSING, provenance={}))
+
+
+def is_costly(network: Any) -> bool:
+    """Whether an image takes too many steps for these kernels."""
+    shapes = network.shapes
+    steps = sum(needs.steps(operation, shapes) for operation in network.graph.operations)
+    return steps > COSTLY.get(network.implementation, COSTLY_COMPILED)
 
 
 def outcome(path: Path) -> str:
@@ -183,8 +200,9 @@ def outcome(path: Path) -> str:
         return "refused" if sound else f"a message that is not one line: {text[:300]!r}"
     except Exception as error:
         return f"{type(error).__name__} while it was opened: {error}"
-    if costs(network) > COSTLY:
+    if is_costly(network):
         return "costly"
+    begun = time.monotonic()
     try:
         size_px = network.size_px
         with np.errstate(all="ignore"), warnings.catch_warnings():
@@ -192,23 +210,52 @@ def outcome(path: Path) -> str:
             found = network(np.full((1, size_px, size_px, 3), 100, np.uint8))
     except Exception as error:
         return f"{type(error).__name__} while it ran: {error}"
+    if time.monotonic() - begun > SLOW_S:
+        return f"it ran for {time.monotonic() - begun:.0f} s"
     right = found.shape == (1, network.embedding_dim) and found.dtype == np.float32
     return "ran" if right else f"an embedding of shape {found.shape} and type {found.dtype}"
 
 
-def fuzz(seed: int, folder: Path, *, seconds: float, cases: int) -> tuple[Counter[str], list[str]]:
+def use(implementation: str) -> None:
+    """Run the next models by these kernels."""
+    os.environ["BNASFACE_KERNELS"] = implementation
+    kernels._chosen.cache_clear()
+
+
+def limit_memory(megabytes: int) -> None:
+    """Let this process have no more memory than that beyond what it has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + (megabytes << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def fuzz(case: Case, folder: Path, *, seconds: float, cases: int) -> tuple[Counter[str], list[str]]:
     """Outcomes of at most `cases` cases in at most `seconds`, and what was found."""
-    sound, outcomes, findings = bases(), Counter[str](), []
+    outcomes, findings = Counter[str](), []
     path, begun = folder / "case.bnn", time.monotonic()
     for number in range(cases):
         if time.monotonic() - begun > seconds:
             break
-        path.write_bytes(case(seed, number, sound))
+        path.write_bytes(case(number))
         found = outcome(path)
-        outcomes[found if found in ("refused", "ran", "costly") else "finding"] += 1
-        if found not in ("refused", "ran", "costly"):
-            findings.append(f"seed {seed}, case {number}: {found}")
+        outcomes[found if found in OUTCOMES else "finding"] += 1
+        if found not in OUTCOMES:
+            findings.append(f"case {number}: {found}")
     return outcomes, findings
+
+
+def cases_of(seed: int, graphs: bool) -> Case:
+    """The cases of a seed, by number."""
+    if not graphs:
+        sound = bases()
+        return lambda number: changed(seed, number, sound)
+    engines = [name for name in kernels.available() if name != "portable"]
+
+    def by_turns(number: int) -> bytes:
+        use(engines[number % len(engines)])
+        return whole(seed, number)
+
+    return by_turns
 
 
 def main() -> None:
@@ -217,10 +264,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--cases", type=int, default=10**9)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--graphs", action="store_true")
+    parser.add_argument("--memory-mb", type=int, default=2048)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="fuzz_artifact_"))
     print(f"Cases are written to {folder}", flush=True)
-    outcomes, findings = fuzz(options.seed, folder, seconds=options.seconds, cases=options.cases)
+    case = cases_of(options.seed, options.graphs)
+    case(0)
+    limit_memory(options.memory_mb)
+    outcomes, findings = fuzz(case, folder, seconds=options.seconds, cases=options.cases)
     print("\n".join(findings[:50]))
     print(json.dumps({"seed": options.seed, "cases": sum(outcomes.values()), **outcomes, "findings": len(findings)}))
     raise SystemExit(bool(findings))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,10 +17,12 @@ from typing import Any
 import fuzz_artifact
 import numpy as np
 import pytest
+import random_graphs
 from small_networks import built, config_of, images_of
 
 from bnas_face.errors import ArtifactError, ConfigError
 from bnas_face.packed import artifact, load, pack
+from bnas_face.packed import graph as graphs
 from bnas_face.packed.artifact import Artifact
 from bnas_face.packed.graph import Bits, Graph, Operation, check
 
@@ -243,14 +247,43 @@ def test_bits_behind_the_last_are_zero() -> None:
 
 
 def test_a_short_fuzzing_finds_nothing(tmp_path: Path) -> None:
-    outcomes, findings = fuzz_artifact.fuzz(20261123, tmp_path, seconds=60, cases=200)
+    case = fuzz_artifact.cases_of(20261123, graphs=False)
+    outcomes, findings = fuzz_artifact.fuzz(case, tmp_path, seconds=60, cases=200)
     assert findings == []
     assert outcomes["refused"] > 100 and outcomes["ran"] > 0
 
 
+def test_a_short_fuzzing_with_whole_graphs_finds_nothing() -> None:
+    """In a process of its own, whose memory is limited."""
+    command = [sys.executable, fuzz_artifact.__file__, "--graphs", "--seed", "20261124", "--seconds", "6"]
+    env = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    found = subprocess.run([*command, "--cases", "150"], env=env, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+    said = json.loads(found.stdout.splitlines()[-1])
+    assert said["ran"] > said["cases"] / 4 and said["refused"] > said["cases"] / 10 > 1
+
+
+def test_whole_graphs_find_a_loader_that_checks_too_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "LARGEST_SIDE", dict.fromkeys(graphs.LARGEST_SIDE, 100))
+    monkeypatch.setattr(graphs, "MOST_INPUTS", 100)
+    monkeypatch.setattr(fuzz_artifact, "COSTLY_COMPILED", 1e6)
+    monkeypatch.setattr(random_graphs, "RARITY", 4)
+    case = functools.partial(fuzz_artifact.whole, 0)
+    _, findings = fuzz_artifact.fuzz(case, tmp_path, seconds=60, cases=40)
+    assert any("ValueError while it ran" in finding for finding in findings)
+
+
+def test_a_linear_layer_may_stand_anywhere(tmp_path: Path) -> None:
+    ones = {"weight": np.ones((3, 48), np.float32)}
+    found = _tiny(Operation("linear", "first", [0], tensors=ones, floats=1), size_px=4)
+    found.operations[-1].tensors["weight"] = np.ones((5, 3), np.float32)
+    artifact.write(tmp_path / "x.bnn", Artifact(graph=found, preprocessing=pack.PREPROCESSING, provenance={}))
+    assert load(tmp_path / "x.bnn")(np.full((2, 4, 4, 3), 255, np.uint8)).tolist() == [[144] * 5] * 2
+
+
 def test_the_fuzzing_notices_a_loader_that_checks_too_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(artifact, "check", lambda found: None)
-    _, findings = fuzz_artifact.fuzz(0, tmp_path, seconds=60, cases=60)
+    _, findings = fuzz_artifact.fuzz(fuzz_artifact.cases_of(0, graphs=False), tmp_path, seconds=60, cases=60)
     assert findings
 
 
