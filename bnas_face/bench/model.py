@@ -38,6 +38,8 @@ class Model:
         ``packed_from_sha256`` (of a packed file: the weights it was made from) and `COUNTS` (None: not counted).
     preprocessing : mapping
         ``mean``, ``std``, ``colour_order``, ``size_px``.
+    images_at_once : int or None
+        Of an ONNX file that takes so many images at once and no others.
     """
 
     spec: str
@@ -45,6 +47,7 @@ class Model:
     path: Path
     info: Mapping[str, Any]
     preprocessing: Mapping[str, Any]
+    images_at_once: int | None = None
 
     @property
     def is_one_bit(self) -> bool:
@@ -119,7 +122,14 @@ def _onnx(spec: str) -> Model:
         "weights_sha256": network.sha256,
         "packed_from_sha256": None,
     }
-    return Model(spec=spec, kind=ONNX, path=network.path, info=info, preprocessing=network.preprocessing.as_dict())
+    return Model(
+        spec=spec,
+        kind=ONNX,
+        path=network.path,
+        info=info,
+        preprocessing=network.preprocessing.as_dict(),
+        images_at_once=network.fixed_batch,
+    )
 
 
 def _packed(spec: str) -> Model:

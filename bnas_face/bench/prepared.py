@@ -24,6 +24,8 @@ class Prepared:
         bytes then are not those of the model's accuracy.
     floats : str or None
         Of a packed file: how the weights that are no bits are stored, see `packed.pack.lower`; None: not known.
+    images_at_once : int or None
+        Of a file that takes so many images at once and no others; None: any number.
     options : mapping
         JSON values for the engine's `open`.
     """
@@ -33,4 +35,5 @@ class Prepared:
     file_format: str
     is_quantised: bool = False
     floats: str | None = None
+    images_at_once: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

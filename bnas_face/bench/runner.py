@@ -91,7 +91,12 @@ class Runner:
 
     def reason(self, batch: int) -> str | None:
         """Why there are no numbers, or None."""
-        return self.failed.get(0) or self.failed.get(batch)
+        return self.failed.get(0) or self._of_other_size(batch) or self.failed.get(batch)
+
+    def _of_other_size(self, batch: int) -> str | None:
+        """A file of a fixed size would compute more images than it is asked for."""
+        size = self.prepared.images_at_once
+        return f"its file computes {size} images at once" if size and batch % size else None
 
     def stop(self) -> None:
         """End the process."""

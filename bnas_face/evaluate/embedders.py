@@ -201,7 +201,7 @@ def _open_onnx(spec: str, path: Path, options: Mapping[str, Any], threads: int) 
         spec=spec,
         info=info,
         preprocessing=network.preprocessing,
-        network=_side_by_side(network.forward, threads, network._fixed_batch or PART),
+        network=_side_by_side(network.forward, threads, network.fixed_batch or PART),
     )
 
 

@@ -135,6 +135,20 @@ def test_a_process_that_dies_leaves_a_reason(
     assert [(row["reason"], row["p50_ms"], row["n_calls"]) for row in found["rows"]] == [(reason, None, 0)] * 2
 
 
+def test_a_file_of_a_fixed_batch_is_not_charged_with_images_nobody_asked_for(tmp_path: Path) -> None:
+    import onnx
+
+    source = export.export(write_twin(tmp_path / "twin"), "onnx", out=tmp_path / "open.onnx").path
+    model = onnx.load(source)
+    for value in (model.graph.input[0], model.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_value = 2
+    onnx.save(model, tmp_path / "two.onnx")
+    found = bench(["onnx:" + str(tmp_path / "two.onnx")], Plan(engines=("onnxruntime",), **QUICK))
+    one, two = found["rows"]
+    assert (one["batch"], one["p50_ms"], one["reason"]) == (1, None, "its file computes 2 images at once")
+    assert (two["batch"], two["reason"]) == (2, None) and two["p50_ms"] > 0
+
+
 def test_an_error_at_one_batch_size_leaves_the_others(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = """
 import json, sys

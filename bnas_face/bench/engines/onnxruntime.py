@@ -25,7 +25,13 @@ def prepare(model: Model, folder: Path, calibrate: str) -> Prepared:
     if model.info["activation_bits"] == 8:
         raise BenchError("its numbers are 8-bit: see onnxruntime_int8")
     file = exports.onnx(model, folder)
-    return Prepared(file=file, shipped=file, file_format="onnx", options={"preprocessing": model.preprocessing})
+    return Prepared(
+        file=file,
+        shipped=file,
+        file_format="onnx",
+        images_at_once=model.images_at_once,
+        options={"preprocessing": model.preprocessing},
+    )
 
 
 def open(file: Path, threads: int, options: dict[str, Any]) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:

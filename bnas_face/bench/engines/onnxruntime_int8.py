@@ -30,6 +30,7 @@ def prepare(model: Model, folder: Path, calibrate: str) -> Prepared:
         shipped=file,
         file_format="onnx int8",
         is_quantised=not is_ready,
+        images_at_once=model.images_at_once,
         options={"preprocessing": model.preprocessing},
     )
 

@@ -73,7 +73,7 @@ class OnnxNetwork:
         self.file_bytes = len(content)
         self.sha256 = hashlib.sha256(content).hexdigest()
         self._session = _open_session(path, content, threads)
-        self._input, self._dtype, self._fixed_batch, fixed_size_px = _check_input(path, self._session)
+        self._input, self._dtype, self.fixed_batch, fixed_size_px = _check_input(path, self._session)
         self._output = self._session.get_outputs()[0].name
         self.preprocessing = _preprocessing(path, self.sha256, options or {}, fixed_size_px)
         self.n_parameters, self.weight_bits, quantized = _count(content)
@@ -84,7 +84,7 @@ class OnnxNetwork:
     def forward(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embeddings, float32 (n, embedding_dim), of RGB uint8 images (n, size_px, size_px, 3), not normalised."""
         planes = self.preprocessing.apply(images).astype(self._dtype, copy=False)
-        step = self._fixed_batch or len(planes)
+        step = self.fixed_batch or len(planes)
         if step == 0:
             return np.zeros((0, self.embedding_dim), np.float32)
         return np.concatenate([self._run(planes[i : i + step], step) for i in range(0, len(planes), step)])
