@@ -34,6 +34,8 @@ CALIBRATE = "demo:50x4"
 LARGEST_BATCH = 4096
 MOST_ROUNDS = 1000
 USUAL_THREADS = (1, 2)
+LONGEST_REASON = 600
+"""Characters."""
 PACKAGES = ("torch", "numpy", "onnxruntime")
 Progress = Callable[[str], None]
 
@@ -176,8 +178,9 @@ def _prepare(
             try:
                 prepared: Prepared = tables.load(ENGINES, "engine", engine).prepare(model, folder, plan.calibrate)
                 runners.append(Runner(model, engine, 0, prepared))
-            except BnasFaceError as error:
-                empty = _without_numbers(model, engine, str(error))
+            except Exception as error:  # an exporter's own: the other networks and engines are measured all the same
+                reason = str(error) if isinstance(error, BnasFaceError) else f"{type(error).__name__}: {error}"
+                empty = _without_numbers(model, engine, " ".join(reason.split())[:LONGEST_REASON])
                 rows += [empty | {"threads": count, "batch": batch} for count in plan.threads for batch in plan.batches]
     return runners, rows
 

@@ -7,14 +7,20 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from bnas_face.bench.model import Model
 from bnas_face.bench.prepared import Prepared
 
 LEAST_CALLS = 3
 """Of a turn."""
+PATIENCE_S = 900.0
+"""For an answer, beside the time that was asked for: an engine may compile first."""
+LONGEST = 300
+"""Characters of what a process said last."""
 WAIT_POLICIES = ("passive", "default")
 WORKER = ("-m", "bnas_face.bench.worker")
 
@@ -50,6 +56,8 @@ class Runner:
     failed: dict[int, str] = field(default_factory=dict)
     peak_bytes: dict[int, int] = field(default_factory=dict)
     _process: subprocess.Popen[str] | None = None
+    _said: IO[bytes] | None = None
+    _is_late: bool = False
 
     def start(self) -> None:
         """Open the engine in its process; a failure is kept."""
@@ -60,15 +68,16 @@ class Runner:
             "options": dict(self.prepared.options),
             "size_px": self.model.info["size_px"],
         }
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed by stop
         self._process = subprocess.Popen(
             [sys.executable, *WORKER, json.dumps(job)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._said,
             text=True,
             env=self._environment(),
         )
-        self._answer(0)
+        self._answer(0, 0.0)
 
     def _environment(self) -> dict[str, str]:
         given = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
@@ -85,7 +94,7 @@ class Runner:
         except BrokenPipeError:
             self.failed[0] = self._end()
             return
-        if (answer := self._answer(batch)) is not None:
+        if (answer := self._answer(batch, seconds)) is not None:
             self.seconds.setdefault(batch, []).extend(answer["seconds"])
             self.peak_bytes.setdefault(batch, answer["peak_bytes"])
 
@@ -103,10 +112,17 @@ class Runner:
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
+        if self._said is not None:
+            self._said.close()
 
-    def _answer(self, batch: int) -> dict[str, Any] | None:
-        """The next line of the process; an error is kept for `batch`, a death for all."""
-        line = self._process.stdout.readline() if self._process is not None and self._process.stdout is not None else ""
+    def _answer(self, batch: int, seconds: float) -> dict[str, Any] | None:
+        """The process's next line, for which `seconds` were asked; an error is kept for `batch`, a death for all."""
+        if self._process is None or self._process.stdout is None:
+            return None
+        patience = threading.Timer(PATIENCE_S + seconds, self._give_up)
+        patience.start()
+        line = self._process.stdout.readline()
+        patience.cancel()
         if not line:
             self.failed[0] = self._end()
             return None
@@ -116,10 +132,31 @@ class Runner:
             return None
         return answer
 
+    def _give_up(self) -> None:
+        self._is_late = True
+        if self._process is not None:
+            self._process.kill()
+
     def _end(self) -> str:
-        """How the process ended, in words."""
+        """How the process ended, in words, and what it said last."""
         code = self._process.wait() if self._process is not None else 0
-        if code >= 0:
-            return f"its process ended with code {code}"
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        return f"its process was ended by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+        return _ending(code, self._is_late) + (f": {last}" if (last := self._last_line()) else "")
+
+    def _last_line(self) -> str:
+        """Of what the process wrote where errors go."""
+        if self._said is None:
+            return ""
+        self._said.seek(0, os.SEEK_END)
+        self._said.seek(max(0, self._said.tell() - 4 * LONGEST))
+        lines = self._said.read().decode("utf-8", "replace").split("\n")
+        shown = [text for line in lines if (text := "".join(c for c in line if c.isprintable()).strip())]
+        return shown[-1][-LONGEST:] if shown else ""
+
+
+def _ending(code: int, is_late: bool) -> str:
+    if is_late:
+        return f"it did not answer for {PATIENCE_S:g} s"
+    if code >= 0:
+        return f"its process ended with code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    return f"its process was ended by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")

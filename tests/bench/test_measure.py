@@ -122,6 +122,10 @@ def test_a_network_that_cannot_be_packed_says_which_layer(tmp_path: Path) -> Non
     [
         ("import os; os.kill(os.getpid(), 9)", "its process was ended by SIGKILL, perhaps for want of memory"),
         ("raise SystemExit(3)", "its process ended with code 3"),
+        (
+            "raise SystemExit('no\\nlibgomp: out of threads\\n\\n')",
+            "its process ended with code 1: libgomp: out of threads",
+        ),
         ('print(\'{"error": "ValueError: no"}\')', "ValueError: no"),
         ("print('{\"ready\": true}', flush=True); input(); raise SystemExit(4)", "its process ended with code 4"),
         ("print('{\"ready\": true}', flush=True)", "its process ended with code 0"),
@@ -147,6 +151,24 @@ def test_a_file_of_a_fixed_batch_is_not_charged_with_images_nobody_asked_for(tmp
     one, two = found["rows"]
     assert (one["batch"], one["p50_ms"], one["reason"]) == (1, None, "its file computes 2 images at once")
     assert (two["batch"], two["reason"]) == (2, None) and two["p50_ms"] > 0
+
+
+def test_an_engine_that_hangs_is_given_up(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(runner, "WORKER", ("-c", "import time; time.sleep(60)"))
+    found = bench([str(runs / "twin")], Plan(engines=("torch",), **QUICK))
+    assert {row["reason"] for row in found["rows"]} == {"it did not answer for 0.3 s"}
+
+
+def test_an_exporter_that_fails_leaves_the_other_networks(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError("opset 99\n  is unknown")
+
+    monkeypatch.setattr(export, "export", fail)
+    monkeypatch.setattr(runner, "WORKER", ("-c", "raise SystemExit(1)"))
+    found = bench([str(runs / "twin")], Plan(engines=("torch", "onnxruntime"), **QUICK))
+    assert {row["reason"] for row in rows_of(found, "twin", "onnxruntime")} == {"RuntimeError: opset 99 is unknown"}
+    assert {row["reason"] for row in rows_of(found, "twin", "torch")} == {"its process ended with code 1"}
 
 
 def test_an_error_at_one_batch_size_leaves_the_others(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
