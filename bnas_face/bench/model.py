@@ -141,7 +141,7 @@ def _packed(spec: str) -> Model:
     network = load(path, threads=1)
     origin = provenance.origin(network.provenance)
     info = {
-        "id": f"{path.resolve().parent.name}-packed" if path.stem == "model" else path.stem,
+        "id": provenance.model_id(path),
         "source": spec,
         "backbone": origin.backbone,
         "binarizer": origin.binarizer,

@@ -283,9 +283,8 @@ def _open_packed(spec: str, threads: int) -> Embedder:
         size_px=network.size_px,
         source="packed model",
     )
-    run = path.resolve().parent.name if path.stem == "model" else path.stem
     info = {
-        "id": f"{run}-packed",
+        "id": provenance.model_id(path),
         "source": spec,
         "task": origin.task,
         "backbone": origin.backbone,

@@ -9,6 +9,7 @@ import math
 import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bnas_face import genotype as genotypes
@@ -83,6 +84,11 @@ def origin(provenance: Mapping[str, Any]) -> Origin:
         genotype=_genotype(model.get("genotype")),
         settings=settings,
     )
+
+
+def model_id(path: Path) -> str:
+    """What a packed file is called in results and benches: ``mine-packed`` of runs/mine/model.bnn and of mine.bnn."""
+    return f"{path.resolve().parent.name if path.stem == 'model' else path.stem}-packed"
 
 
 def _plain(value: Any, depth: int) -> Any:

@@ -99,8 +99,8 @@ def test_a_packed_file_is_measured_as_the_run_it_was_made_from(runs: Path, tmp_p
     for name in ("n_parameters", "n_binary_macs", "n_float_macs", "n_ops", "weight_bits", "activation_bits"):
         assert model[name] == of_run[name], name
     assert model["packed_from_sha256"] == of_run["weights_sha256"] != model["weights_sha256"]
-    assert rows_of(found, "small", "packed")[0]["reason"] is None
-    assert rows_of(found, "small", "torch")[0]["reason"] == "it is a packed file; name the run it was made from"
+    assert rows_of(found, "small-packed", "packed")[0]["reason"] is None
+    assert rows_of(found, "small-packed", "torch")[0]["reason"] == "it is a packed file; name the run it was made from"
 
 
 def test_networks_of_the_same_weights_are_packed_each_as_it_is(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def test_a_file_of_odd_origin_is_evaluated_and_shown(hostile: list[str], tmp_pat
 def test_a_file_of_odd_origin_is_measured_and_shown(hostile: list[str], tmp_path: Path) -> None:
     for spec in hostile:
         info = open_model(spec).info
+        assert info["id"] == open_embedder(spec).info["id"] == f"{Path(spec).stem}-packed"
         assert info["n_ops"] == (0 if "zeros" in spec else None), spec
     plan = measure.Plan(engines=("torch",), threads=(1,), batches=(1,), rounds=1, seconds=0.0)
     output.save(measure.bench(hostile, plan), tmp_path / "cost")
