@@ -10,7 +10,12 @@ import venv
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from bnas_face import models
+from bnas_face.config import ModelConfig
+from bnas_face.packed import artifact, load, pack
 
 ROOT = Path(__file__).parents[1]
 
@@ -103,4 +108,43 @@ def test_the_wheel_works_in_an_environment_of_its_own(wheel: Path, tmp_path: Pat
     assert shown.returncode == 0, shown.stderr
     assert [line.split()[0] for line in shown.stdout.splitlines()] == sorted(
         p.stem for p in (ROOT / "protocols").glob("*.toml")
+    )
+
+
+def bare_python(home: Path, wheel: Path) -> Path:
+    """An environment of Python, numpy and the unpacked wheel, as ``pip install --no-deps`` leaves it."""
+    venv.create(home, with_pip=False)
+    python = home / "bin" / "python"
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    purelib = Path(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip())
+    for name in ("numpy", "numpy.libs"):
+        if (source := Path(np.__file__).parents[1] / name).is_dir():
+            (purelib / name).symlink_to(source)
+    zipfile.ZipFile(wheel).extractall(purelib)
+    return python
+
+
+def test_a_packed_model_runs_where_there_is_nothing_but_numpy(wheel: Path, tmp_path: Path) -> None:
+    config = ModelConfig(width=0.13, embedding_dim=16, size_px=64, binarizer="xnor", activation_bits=1)
+    graph = pack.lower(models.build(config).eval(), config.size_px)
+    file = tmp_path / "model.bnn"
+    artifact.write(file, artifact.Artifact(graph=graph, preprocessing=pack.PREPROCESSING, provenance={}))
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    code = """
+import importlib.util, sys
+import numpy as np
+from bnas_face.packed import load
+absent = [name for name in ("torch", "click", "pandas", "scipy", "cv2") if importlib.util.find_spec(name) is None]
+network = load("model.bnn", threads=1)
+np.save("embeddings.npy", network(np.load("images.npy")))
+print(len(absent), "bnas_face" in sys.modules, network.implementation)
+"""
+    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "BNASFACE_KERNELS")}
+    command = [bare_python(tmp_path / "env", wheel), "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[:2] == ["5", "True"]
+    np.testing.assert_allclose(
+        np.load(tmp_path / "embeddings.npy"), load(file, threads=1)(images), rtol=1e-5, atol=1e-6
     )
