@@ -41,7 +41,7 @@ def test_export_writes_a_packed_model_and_says_how_it_compares() -> None:
     size, weights = ((run / name).stat().st_size for name in ("model.bnn", "weights.safetensors"))
     first, second = done.output.splitlines()
     assert first == f"runs/mine/model.bnn: {size:,} bytes; the weights of the run have {weights:,}."
-    assert second.startswith("Checked on 24 rendered faces: 1 − cosine at most ")
+    assert second.startswith("Checked on 80 rendered faces: 1 − cosine at most ")
     percent = second.partition("accuracy ")[2].partition("%")[0]
     assert second.endswith(f"accuracy {percent}%, of the run {percent}%.")
 
@@ -126,6 +126,15 @@ def test_a_file_that_embeds_otherwise_is_not_written(monkeypatch: pytest.MonkeyP
     ):
         export.export(run, "packed")
     assert not [path for path in run.iterdir() if "bnn" in path.name]
+
+
+def test_accuracy_is_over_as_many_genuine_as_impostor_pairs() -> None:
+    people = np.eye(40, 41, dtype=np.float32)
+    faces = np.repeat(people, 2, axis=0)
+    assert export._accuracy(faces) == 1.0
+    faces[1:20:2] = np.eye(41, dtype=np.float32)[40]  # the second image of ten people is somebody else
+    assert export._accuracy(faces) == 70 / 80
+    assert export._accuracy(np.ones((80, 3), np.float32)) == 0.5, "one embedding for all is chance"
 
 
 def test_export_of_what_cannot_be_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
