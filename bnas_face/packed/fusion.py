@@ -59,7 +59,10 @@ class _Fusion:
         self.chains: dict[int, Chain] = {}
         self.n_values = IMAGE
         self.n_uses = Counter(id(source) for node in nodes for source in node.inputs)
-        self.users = {id(node): [other for other in nodes if node in other.inputs] for node in nodes}
+        self.users: dict[int, list[Node]] = {id(node): [] for node in nodes}
+        for node in nodes:
+            for source in node.inputs:
+                self.users[id(source)].append(node)
         self.signs: dict[int, Callable[[torch.Tensor], torch.Tensor]] = {}
 
     def value(self) -> int:

@@ -59,11 +59,14 @@ class Lowering:
     ----------
     nodes : list of Node
         The first is the image.
+    positive : dict of int to Node
+        What ReLU makes of a node, by the node's `id`.
     """
 
     def __init__(self, size_px: int) -> None:
         self.image = Node("image", "image", [], 3, size_px)
         self.nodes = [self.image]
+        self.positive: dict[int, Node] = {}
 
     def add(
         self,
@@ -145,8 +148,9 @@ def _activation(lowering: Lowering, module: nn.Module, name: str, source: Node) 
 
 def _relu(lowering: Lowering, module: nn.Module, name: str, source: Node) -> Node:
     """ReLU(source), which several operations of a cell begin with, once."""
-    same = (node for node in lowering.nodes if isinstance(node.module, nn.ReLU) and node.inputs == [source])
-    return next(same, None) or lowering.add("activation", name, source, module=module)
+    if id(source) not in lowering.positive:
+        lowering.positive[id(source)] = lowering.add("activation", name, source, module=module)
+    return lowering.positive[id(source)]
 
 
 def _convolution(lowering: Lowering, module: nn.Conv2d, name: str, source: Node) -> Node:
