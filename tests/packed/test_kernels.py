@@ -359,3 +359,16 @@ def test_counters_hold_sums_in_which_every_bit_counts(name: str) -> None:
     found, _ = one.binary_convolution(bits, prepared, in_channels=c, epilogue=epilogue)
     assert found[0, 3, 3].tolist() == [-25 * c] * 17
     assert found[0, 0, 0].tolist() == [-9 * c] * 17
+
+
+@pytest.mark.skipif(not IMPLEMENTATIONS, reason="the kernels are not compiled here")
+@pytest.mark.parametrize("kind", [-1, 2])
+def test_a_kind_of_pool_that_does_not_exist_is_refused(kind: int) -> None:
+    from bnas_face.packed.kernels import _kernels
+
+    ones, values = np.ones(3, np.float32), np.ones((1, 4, 4, 3), np.float32)
+    arrays = (ones, ones, *[None] * 9)
+    sizes = (1, 4, 4, 3, 3, 2, 1, 1, 0, 1)
+    _kernels.pool(next(iter(_kernels.implementations().values())), 1, 1, sizes, values, arrays, values.copy(), None)
+    with pytest.raises(ValueError, match=f"Kind {kind}: expected 0 to 1"):
+        _kernels.pool(3, 1, kind, sizes, values, arrays, values.copy(), None)

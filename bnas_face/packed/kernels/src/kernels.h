@@ -96,7 +96,7 @@ int worthwhile(const kernels *k, int threads, double words);
 /* Calls body(context, task, worker) for every task below n_tasks; worker < threads. */
 void in_parallel(int threads, int64_t n_tasks, void (*body)(void *, int64_t, int), void *context);
 
-enum { OK = 0, NO_MEMORY = 1, BAD_SIZE = 2 };
+enum { OK = 0, NO_MEMORY = 1 };
 
 enum { BITS_BITS, FLOATS_BITS, FLOATS_FLOATS, FLOATS_EXACT };
 typedef struct {

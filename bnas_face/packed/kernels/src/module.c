@@ -15,7 +15,7 @@ static PyObject *py_convolve(PyObject *self, PyObject *args) {
   if (!b) return PyErr_NoMemory();
   if (PyArg_ParseTuple(args, "iiiO!OOOO!OO!OO", &index, &threads, &c.kind, &PyTuple_Type, &sizes, &input, &tiles, &ones,
                        &PyTuple_Type, &arrays, &source, &PyTuple_Type, &source_sizes, &floats, &bits) &&
-      (c.k = chosen(index, threads)) && within(c.kind, 0, 3, "Kind") &&
+      (c.k = chosen(index, threads)) && within(c.kind, BITS_BITS, FLOATS_EXACT, "Kind") &&
       read_shape(sizes, &c.s, c.kind == BITS_BITS ? MAX_BIT_KERNEL : MAX_KERNEL) && convolution_sizes(&c.s)) {
     c.threads = threads;
     e.out = c.s.out, e.stride = c.s.stride, e.k = c.k;
@@ -82,7 +82,7 @@ static PyObject *py_pool(PyObject *self, PyObject *args) {
   if (!b) return PyErr_NoMemory();
   if (PyArg_ParseTuple(args, "iiiO!OO!OO", &index, &threads, &kind, &PyTuple_Type, &sizes, &values, &PyTuple_Type,
                        &arrays, &floats, &bits) &&
-      (k = chosen(index, threads)) && read_shape(sizes, &s, 1 << 12)) {
+      (k = chosen(index, threads)) && within(kind, POOL_AVERAGE, POOL_MAX, "Kind") && read_shape(sizes, &s, 1 << 12)) {
     s.rows = ceil_div(s.height, s.stride), s.columns = ceil_div(s.width, s.stride);
     e.out = s.channels, e.stride = 1;
     const float *from = need(b, values, "values", product(product(s.n, product(s.height, s.width)), s.channels), 4, 0);
@@ -93,7 +93,7 @@ static PyObject *py_pool(PyObject *self, PyObject *args) {
         PyErr_SetString(PyExc_ValueError, "A pool has no integer threshold.");
       } else {
         Py_BEGIN_ALLOW_THREADS;
-        result = pool(k, threads, kind == POOL_MAX ? POOL_MAX : POOL_AVERAGE, &s, from, &e);
+        result = pool(k, threads, kind, &s, from, &e);
         Py_END_ALLOW_THREADS;
       }
     }
