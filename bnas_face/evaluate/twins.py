@@ -107,15 +107,15 @@ def _split(pair: str, known: Mapping[str, str]) -> list[str]:
 
 def _settings(source: str) -> dict[str, Any] | None:
     """Content of a run's config.json, which a packed model has along; None for a model that is no run."""
+    from bnas_face.packed import artifact, provenance
+
     path = Path(source) / "config.json"
     if path.parent.suffix == ".bnn" and path.parent.is_file():
-        from bnas_face.packed import artifact, provenance
-
         packed = provenance.origin(artifact.read(path.parent).provenance).settings
         return dict(packed) if isinstance(packed.get("model"), dict) else None
     if not path.is_file():
         return None
-    content = read_json(path)
+    content = provenance.portable(read_json(path))  # as a packed model has it
     return content if isinstance(content, dict) and isinstance(content.get("model"), dict) else None
 
 

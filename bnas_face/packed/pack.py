@@ -16,7 +16,7 @@ from bnas_face.models import cost, saved
 from bnas_face.packed import fusion, lowering
 from bnas_face.packed.artifact import Artifact
 from bnas_face.packed.graph import Graph, Operation, before_signs
-from bnas_face.packed.provenance import FLOATS
+from bnas_face.packed.provenance import FLOATS, portable
 
 FILE = "model.bnn"
 PREPROCESSING = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "colour_order": "RGB"}
@@ -35,7 +35,7 @@ def pack(run_dir: Path, model: nn.Module, config: ModelConfig, settings: Mapping
     weights = run_dir / saved.WEIGHTS
     provenance = {
         "run": run_dir.resolve().name,
-        "config": dict(settings),
+        "config": portable(settings),
         "weights_sha256": files.sha256_file(weights),
         "weights_bytes": weights.stat().st_size,
         "cost": cost.summary(model, config, weights_file=weights),

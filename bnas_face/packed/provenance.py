@@ -6,6 +6,7 @@ Nothing of it is computed with by the engine. What is not as `pack.pack` writes 
 from __future__ import annotations
 
 import math
+import re
 import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -89,6 +90,21 @@ def origin(provenance: Mapping[str, Any]) -> Origin:
 def model_id(path: Path) -> str:
     """What a packed file is called in results and benches: ``mine-packed`` of runs/mine/model.bnn and of mine.bnn."""
     return f"{path.resolve().parent.name if path.stem == 'model' else path.stem}-packed"
+
+
+def portable(value: Any) -> Any:
+    """A JSON value whose paths from the root, home or a parent folder on are cut to their last part.
+
+    ``"records:/home/me/sets/casia"`` is ``"records:casia"``: a file for others does not tell of folders here.
+    """
+    if isinstance(value, str):
+        found = re.fullmatch(r"(\w{2,}:)?(?:/(?!/)|~|\.\.?/|\w:[/\\]).*", value)
+        return value if found is None else (found[1] or "") + re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+    if isinstance(value, list | tuple):
+        return [portable(member) for member in value]
+    if isinstance(value, Mapping):
+        return {key: portable(member) for key, member in value.items()}
+    return value
 
 
 def _plain(value: Any, depth: int) -> Any:

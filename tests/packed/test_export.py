@@ -21,7 +21,7 @@ from bnas_face.evaluate import evaluate, twins
 from bnas_face.evaluate.embedders import open_embedder
 from bnas_face.models import saved
 from bnas_face.models.backbones.onnx import OnnxNetwork
-from bnas_face.packed import artifact, load, pack
+from bnas_face.packed import artifact, load, pack, provenance
 
 BINARY, TWIN = "iresnet18-xnor-a1-convolution", "iresnet18-none-a32-convolution"
 
@@ -80,6 +80,37 @@ def test_a_packed_model_is_opened_by_its_path_and_knows_where_it_comes_from() ->
     np.testing.assert_allclose(packed.forward(images), simulated.forward(images), atol=0.02)
     entries = [dict(one.info) for one in (packed, simulated, open_embedder(str(twin)))]
     assert twins.find(entries) == ({"mine-packed": "twin", "mine": "twin"}, [])
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("records:/home/me/sets/casia", "records:casia"),
+        ("folder:~/faces/", "folder:faces"),
+        ("../teachers/big.onnx", "big.onnx"),
+        (r"C:\\faces\\mine", "mine"),
+        ("onnx:/models/big.onnx:112", "onnx:big.onnx:112"),
+        ("demo:60x2@64", "demo:60x2@64"),
+        ("runs/twin", "runs/twin"),
+        ("https://vis-www.cs.umass.edu/lfw/ (also elsewhere)", "https://vis-www.cs.umass.edu/lfw/ (also elsewhere)"),
+    ],
+)
+def test_a_packed_model_does_not_tell_of_folders_on_this_machine(said: str, told: str) -> None:
+    found = provenance.portable({"training_data": {"sets": [said], "n": 3}})
+    assert found == {"training_data": {"sets": [told], "n": 3}}
+
+
+def test_a_packed_model_finds_its_twin_though_its_folders_are_cut() -> None:
+    path = str(Path("sets/casia").resolve())
+    runs = []
+    for name, folder in ((BINARY, "mine"), (TWIN, "twin")):
+        settings: dict[str, Any] = {"name": folder, "model": config_of(name), "dataset": f"records:{path}"}
+        saved.save(Path("runs") / folder, built(name), TrainConfig(**settings), {"dataset": f"records:{path}"})
+        runs.append(Path("runs") / folder)
+    made = export.export(runs[0], "packed")
+    assert path.encode() not in json.dumps(dict(load(made.path).provenance)).encode()
+    entries = [{"id": "packed", "source": str(made.path)}, {"id": "twin", "source": str(runs[1])}]
+    assert twins.find(entries) == ({"packed": "twin"}, [])
 
 
 def test_eval_measures_the_packed_engine_itself() -> None:
