@@ -7,6 +7,7 @@ embeddings = network(images)          # (n, size_px, size_px, 3) RGB → float32
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from bnas_face.errors import ConfigError
 from bnas_face.packed import artifact as artifacts
 from bnas_face.packed import kernels
-from bnas_face.packed.graph import IMAGE, Bits, Graph, Operation, before_signs, done_with
+from bnas_face.packed.graph import CONVOLUTIONS, IMAGE, Bits, Graph, Operation, before_signs, done_with
 from bnas_face.packed.kernels import Epilogue
 from bnas_face.packed.needs import living_bytes
 
@@ -197,10 +198,8 @@ def _prepared(graph: Graph, threads: int) -> list[Prepared]:
 
 def _step(operation: Operation, channels: Sequence[int], threads: int, exact: bool) -> tuple[Step, int]:
     """How to run an operation, and the channels of what it makes; `exact` sums floats in double precision."""
-    if operation.kind == "convolution":
-        return _float(operation, threads, exact), _weight(operation).shape[0]
     if operation.kind in CONVOLUTIONS:
-        return CONVOLUTIONS[operation.kind](operation, channels[0], threads), _weight(operation).shape[0]
+        return _convolution(operation, channels[0], threads, exact), _weight(operation).shape[0]
     if operation.kind == "linear":
         return _linear(operation, threads), _weight(operation).shape[0]
     return PLAIN[operation.kind](operation, channels, threads), sum(
@@ -238,59 +237,26 @@ def words(weight: Bits) -> NDArray[np.uint64]:
     return np.packbits(padded, axis=1, bitorder="little").view("<u8").reshape(*outer, -1)
 
 
-def _binary(operation: Operation, in_channels: int, threads: int) -> Step:
-    weight: Bits = _weight(operation)
-    ready = kernels.prepare_binary(words(weight), in_channels=in_channels, groups=operation.settings["groups"])
+def _convolution(operation: Operation, in_channels: int, threads: int, exact: bool) -> Step:
+    weight, groups = _weight(operation), operation.settings["groups"]
+    convolve: Callable[..., tuple[Any, Any]]
+    if operation.kind == "convolution":
+        convolve, ready = kernels.convolution, kernels.prepare_float(weight, groups=groups, exact=exact)
+    elif operation.kind == "signed_convolution":
+        ready = kernels.prepare_signed(words(weight), in_channels=in_channels, groups=groups)
+        convolve = kernels.signed_convolution
+    else:
+        ready = kernels.prepare_binary(words(weight), in_channels=in_channels, groups=groups)
+        convolve = functools.partial(kernels.binary_convolution, in_channels=in_channels)
     after, source = epilogue(operation, weight.shape[0]), operation.inputs[0]
-
-    def run(values: Values) -> tuple[Any, Any]:
-        return kernels.binary_convolution(
-            values[source],
-            ready,
-            in_channels=in_channels,
-            epilogue=after,
-            shortcut=_shortcut(operation, values),
-            threads=threads,
-            **operation.settings,
-        )
-
-    return run
-
-
-def _signed(operation: Operation, in_channels: int, threads: int) -> Step:
-    weight: Bits = _weight(operation)
-    ready = kernels.prepare_signed(words(weight), in_channels=in_channels, groups=operation.settings["groups"])
-    after, source = epilogue(operation, weight.shape[0]), operation.inputs[0]
-
-    def run(values: Values) -> tuple[Any, Any]:
-        return kernels.signed_convolution(
-            values[source],
-            ready,
-            epilogue=after,
-            shortcut=_shortcut(operation, values),
-            threads=threads,
-            **operation.settings,
-        )
-
-    return run
-
-
-def _float(operation: Operation, threads: int, exact: bool) -> Step:
-    weight: NDArray[Any] = _weight(operation)
-    ready = kernels.prepare_float(weight, groups=operation.settings["groups"], exact=exact)
-    after, source = epilogue(operation, weight.shape[0]), operation.inputs[0]
-
-    def run(values: Values) -> tuple[Any, Any]:
-        return kernels.convolution(
-            values[source],
-            ready,
-            epilogue=after,
-            shortcut=_shortcut(operation, values),
-            threads=threads,
-            **operation.settings,
-        )
-
-    return run
+    return lambda values: convolve(
+        values[source],
+        ready,
+        epilogue=after,
+        shortcut=_shortcut(operation, values),
+        threads=threads,
+        **operation.settings,
+    )
 
 
 def _shortcut(operation: Operation, values: Values) -> Any:
@@ -346,7 +312,6 @@ def _pick(operation: Operation, channels: Sequence[int], threads: int) -> Step:
     return run
 
 
-CONVOLUTIONS = {"binary_convolution": _binary, "signed_convolution": _signed}
 PLAIN = {
     "average_pool": _pool,
     "max_pool": _pool,
