@@ -39,140 +39,45 @@ static void count_depthwise(const uint64_t *base, ptrdiff_t step, const int64_t 
   }
 }
 
+#define NAMED(name) name##_floats
+#define NUMBER float
+#define VECTOR vf
+#define AT_ONCE LANES
+#define IN_BLOCK PARTS
 #if defined(ISA_AVX512)
-#define DOT_PIXELS 14
+#define TOGETHER 14
 #elif defined(ISA_AVX2)
-#define DOT_PIXELS 6
+#define TOGETHER 6
 #else
-#define DOT_PIXELS 4
+#define TOGETHER 4
 #endif
+#define LOAD load
+#define SPREAD spread
+#define FUSED fused
+#define SAVE store
+#include "products.h"
 
-INLINE void dot_pixels(const float *base, ptrdiff_t step, const int64_t *offset, int64_t taps, int64_t channels,
-                       const float *tile, int pixels, float *sums) {
-  vf total[DOT_PIXELS][PARTS];
-#pragma GCC unroll 16
-  for (int p = 0; p < pixels; p++)
-    for (int part = 0; part < PARTS; part++) total[p][part] = spread(0);
-  for (int64_t tap = 0; tap < taps; tap++) {
-    const float *from = base + offset[tap];
-    for (int64_t i = 0; i < channels; i++, tile += BLOCK) {
-      vf w[PARTS];
-      for (int part = 0; part < PARTS; part++) w[part] = load(tile + part * LANES);
-#pragma GCC unroll 16
-      for (int p = 0; p < pixels; p++) {
-        vf value = spread(from[p * step + i]);
-        for (int part = 0; part < PARTS; part++) total[p][part] = fused(value, w[part], total[p][part]);
-      }
-    }
-  }
-#pragma GCC unroll 16
-  for (int p = 0; p < pixels; p++)
-    for (int part = 0; part < PARTS; part++) store(sums + p * BLOCK + part * LANES, total[p][part]);
+/* In double precision: products of floats are exact in it, so that the sums' order does not matter; rounded once. */
+typedef float vd_rounded __attribute__((vector_size(D_LANES * 4)));
+INLINE void store_rounded(float *to, vd v) {
+  vd_rounded rounded = __builtin_convertvector(v, vd_rounded);
+  memcpy(to, &rounded, sizeof rounded);
 }
-
-static void dot(const float *base, ptrdiff_t step, const int64_t *offset, int64_t taps, int64_t channels,
-                const float *tile, int64_t pixels, float *sums) {
-  for (; pixels >= DOT_PIXELS; pixels -= DOT_PIXELS, base += DOT_PIXELS * step, sums += DOT_PIXELS * BLOCK)
-    dot_pixels(base, step, offset, taps, channels, tile, DOT_PIXELS, sums);
-#if DOT_PIXELS > 7
-  for (; pixels >= 7; pixels -= 7, base += 7 * step, sums += 7 * BLOCK)
-    dot_pixels(base, step, offset, taps, channels, tile, 7, sums);
-#endif
-  for (; pixels >= 2; pixels -= 2, base += 2 * step, sums += 2 * BLOCK)
-    dot_pixels(base, step, offset, taps, channels, tile, 2, sums);
-  if (pixels) dot_pixels(base, step, offset, taps, channels, tile, 1, sums);
-}
-
-/* One block of channels, each with its own kernel: tile is [tap][16]; the input's channels lie side by side. The usual
- * numbers of taps are compiled by themselves: their weights stay in registers. */
-INLINE void depthwise_part(const float *base, ptrdiff_t step, const int64_t *offset, int64_t taps, const float *tile,
-                           int64_t pixels, float *sums) {
-  for (int64_t pixel = 0; pixel < pixels; pixel++, base += step) {
-    vf total = spread(0);
-    for (int64_t tap = 0; tap < taps; tap++) total = fused(load(base + offset[tap]), load(tile + tap * BLOCK), total);
-    store(sums + pixel * BLOCK, total);
-  }
-}
-
-static void dot_depthwise(const float *base, ptrdiff_t step, const int64_t *offset, int64_t taps, const float *tile,
-                          int64_t pixels, float *sums) {
-  for (int at = 0; at < BLOCK; at += LANES) {
-    if (taps == 9) {
-      depthwise_part(base + at, step, offset, 9, tile + at, pixels, sums + at);
-    } else {
-      depthwise_part(base + at, step, offset, taps, tile + at, pixels, sums + at);
-    }
-  }
-}
-
+#define NAMED(name) name##_exact
+#define NUMBER double
+#define VECTOR vd
+#define AT_ONCE D_LANES
+#define IN_BLOCK D_PARTS
 #if defined(ISA_AVX512)
-#define EXACT_PIXELS 12
+#define TOGETHER 12
 #else
-#define EXACT_PIXELS 2
+#define TOGETHER 2
 #endif
-
-/* One block of sums in double precision, rounded once. */
-INLINE void round_block(const vd *total, float *sums) {
-  double values[BLOCK];
-  memcpy(values, total, sizeof values);
-  for (int i = 0; i < BLOCK; i++) sums[i] = (float)values[i];
-}
-
-/* As above in double precision: products of floats are exact in it, so that the sums' order does not matter. */
-INLINE void exact_pixels(const double *base, ptrdiff_t step, const int64_t *offset, int64_t taps, int64_t channels,
-                         const double *tile, int pixels, float *sums) {
-  vd total[EXACT_PIXELS][D_PARTS];
-#pragma GCC unroll 16
-  for (int p = 0; p < pixels; p++)
-    for (int part = 0; part < D_PARTS; part++) total[p][part] = spread_double(0);
-  for (int64_t tap = 0; tap < taps; tap++) {
-    const double *from = base + offset[tap];
-    for (int64_t i = 0; i < channels; i++, tile += BLOCK) {
-      vd w[D_PARTS];
-      for (int part = 0; part < D_PARTS; part++) w[part] = load_double(tile + part * D_LANES);
-#pragma GCC unroll 16
-      for (int p = 0; p < pixels; p++) {
-        vd value = spread_double(from[p * step + i]);
-        for (int part = 0; part < D_PARTS; part++) total[p][part] = fused_double(value, w[part], total[p][part]);
-      }
-    }
-  }
-#pragma GCC unroll 16
-  for (int p = 0; p < pixels; p++) round_block(total[p], sums + p * BLOCK);
-}
-
-static void dot_exact(const double *base, ptrdiff_t step, const int64_t *offset, int64_t taps, int64_t channels,
-                      const double *tile, int64_t pixels, float *sums) {
-  for (; pixels >= EXACT_PIXELS; pixels -= EXACT_PIXELS, base += EXACT_PIXELS * step, sums += EXACT_PIXELS * BLOCK)
-    exact_pixels(base, step, offset, taps, channels, tile, EXACT_PIXELS, sums);
-#if EXACT_PIXELS > 7
-  for (; pixels >= 7; pixels -= 7, base += 7 * step, sums += 7 * BLOCK)
-    exact_pixels(base, step, offset, taps, channels, tile, 7, sums);
-#endif
-  for (; pixels > 0; pixels--, base += step, sums += BLOCK)
-    exact_pixels(base, step, offset, taps, channels, tile, 1, sums);
-}
-
-INLINE void exact_part(const double *base, ptrdiff_t step, const int64_t *offset, int64_t taps, const double *tile,
-                       int64_t pixels, float *sums) {
-  for (int64_t pixel = 0; pixel < pixels; pixel++, base += step) {
-    vd total = spread_double(0);
-    for (int64_t tap = 0; tap < taps; tap++)
-      total = fused_double(load_double(base + offset[tap]), load_double(tile + tap * BLOCK), total);
-    for (int lane = 0; lane < D_LANES; lane++) sums[pixel * BLOCK + lane] = (float)total[lane];
-  }
-}
-
-static void depthwise_exact(const double *base, ptrdiff_t step, const int64_t *offset, int64_t taps, const double *tile,
-                            int64_t pixels, float *sums) {
-  for (int at = 0; at < BLOCK; at += D_LANES) {
-    if (taps == 9) {
-      exact_part(base + at, step, offset, 9, tile + at, pixels, sums + at);
-    } else {
-      exact_part(base + at, step, offset, taps, tile + at, pixels, sums + at);
-    }
-  }
-}
+#define LOAD load_double
+#define SPREAD spread_double
+#define FUSED fused_double
+#define SAVE store_rounded
+#include "products.h"
 
 /* Masks of 16 channels → weights ±1. */
 static void expand(const uint16_t *masks, int64_t n, float *tile) {

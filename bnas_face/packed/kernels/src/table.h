@@ -29,7 +29,7 @@ static void count_row(const uint64_t *base, ptrdiff_t step, const int64_t *offse
   }
 }
 
-#define TABLE(NAME, WORDS_PER_NS)                                                                                              \
-  static const kernels table = {                                                                                 \
-      NAME, WORDS_PER_NS, pack, count_row, count_depthwise, dot, dot_depthwise, expand, finish_counts, finish_floats, linear, popcounts,   \
-      dot_exact, depthwise_exact, add_gained, average_row}
+#define TABLE(NAME, WORDS_PER_NS)                                                                                   \
+  static const kernels table = {                                                                                    \
+      NAME, WORDS_PER_NS, pack, count_row, count_depthwise, dot_floats, depthwise_floats, expand, finish_counts,    \
+      finish_floats, linear, popcounts, dot_exact, depthwise_exact, add_gained, average_row}
