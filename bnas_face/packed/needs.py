@@ -2,8 +2,8 @@
 
 A file of a few kilobytes can describe a network that no machine could run: values that all stay alive, groups of
 single channels that are padded to blocks, windows as large as the map. What needs more than these limits is refused
-when the file is opened. They are far above any network of `models`: an IResNet-18 of width 1 at 112 px has values of
-10 MB, 11 million weights and 2.4 thousand million steps.
+when the file is opened. They are far above the published networks: an IResNet-18 of width 1 at 112 px has values of
+10 MB, 11 million weights and 2.6 thousand million steps.
 """
 
 from __future__ import annotations
