@@ -2,22 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-def script(name: str) -> ModuleType:
-    """A script as a module."""
-    found = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    assert found is not None and found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module  # where its dataclasses look for their names
-    found.loader.exec_module(module)
-    return module
+from benchmark_scripts import script
 
 
 def test_the_share_of_one_threads_limit_is_that_of_one_thread() -> None:
