@@ -73,3 +73,28 @@ def test_a_sign_that_differs_anywhere_is_seen(equality: Any, tmp_path: Path) -> 
     assert found[0] == found[1] and len(found[0]) == 3
     assert sum(one != other for one, other in zip(found[0], found[2], strict=True)) > 0
     assert len({digest for image in found[0] for digest in image}) == 6, "an image and its mirror image are told apart"
+
+
+def test_the_page_says_what_was_measured() -> None:
+    page = (ROOT / "docs" / "packed.md").read_text(encoding="utf-8")
+    runs = json.loads(EQUALITY.read_text(encoding="utf-8"))["runs"]
+    assert len(runs) >= 4
+    for run in runs:
+        for found in run["packed"]:
+            mantissa, power = f"{found['largest_drift']:.1e}".split("e")
+            pairs = [f"{each['n_decided_otherwise']} of {each['n_pairs']:,}" for each in found["protocols"]]
+            cells = f"| {found['floats']} | {found['file_bytes']:,} | {found['n_images']:,} | {mantissa}e{int(power)} |"
+            (line,) = (line for line in page.splitlines() if cells in line)
+            assert all(pair in line for pair in pairs), run["run"]
+        if run["torch"] is not None:
+            assert f"{run['torch']['n_images']:,}" in page
+
+
+def test_without_rounding_no_pair_was_decided_otherwise() -> None:
+    runs = json.loads(EQUALITY.read_text(encoding="utf-8"))["runs"]
+    exact = [found for run in runs for found in run["packed"] if found["floats"] == "fp32"]
+    assert sum(each["n_pairs"] for found in exact for each in found["protocols"]) >= 20_000
+    for found in exact:
+        assert found["largest_difference"] < 1e-6 and found["n_failed"] == 0
+        for each in found["protocols"]:
+            assert each["n_decided_otherwise"] == 0 and each["one"]["accuracy"] == each["other"]["accuracy"]

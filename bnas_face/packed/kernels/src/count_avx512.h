@@ -1,7 +1,7 @@
 /* Popcounts with AVX-512 VPOPCNTDQ: a 64-bit lane is an output channel, an input word is spread over all lanes.
  *
  * XOR, popcount and addition are 1.5 cycles on Zen 4. Carry-save adders of ternary operations would need fewer
- * operations, but measured slower: with three sources that depend on each other, one takes a whole cycle.
+ * operations, but each of them waits for three sources that depend on each other.
  */
 #ifndef BNAS_COUNT_AVX512_H
 #define BNAS_COUNT_AVX512_H

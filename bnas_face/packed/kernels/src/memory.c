@@ -1,7 +1,7 @@
 /* Memory of large maps: freed blocks are kept for the next map instead of going back to the system.
  *
  * A network makes and drops the same maps over and over. Fresh pages have to be mapped and zeroed at their first
- * touch, which took up to a third of a network's time; kept ones are there and often still in the cache.
+ * touch; kept ones are there and often still in the cache.
  */
 #include "arguments.h"
 
