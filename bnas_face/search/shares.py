@@ -9,16 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-import torch.distributed as distributed
 from numpy.typing import NDArray
-from torch import Tensor
 
 from bnas_face import ranks
 from bnas_face.errors import ConfigError, TrainingError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def own(indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], float]:
@@ -40,6 +40,9 @@ def check_batches(batch_size: int) -> None:
 
 def sum_up(tensors: Sequence[Tensor]) -> None:
     """Add tensors of one dtype up over the processes, in place and in one message."""
+    import torch
+    import torch.distributed as distributed
+
     if not tensors or not distributed.is_initialized():
         return
     flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors]).cpu()
