@@ -1,11 +1,11 @@
 """The packed model file ``.bnn``: graph, tensors and where they come from, checked before anything of it is used.
 
 =================  =================================================================================================
-octets 0–7         ``\\x89BNN\\r\\n\\x1a\\n``
+bytes 0–7          ``\\x89BNN\\r\\n\\x1a\\n``
 8–11, 12–15        version (1) and length of the header, uint32, little endian as all numbers
 16–23              length of the file, uint64
 24–31              zeros
-32–63              SHA-256 of everything else: octets 0–31 and 64 to the end
+32–63              SHA-256 of everything else: bytes 0–31 and 64 to the end
 from 64            the header: JSON in UTF-8, compressed with zlib
 then               the tensors in the order of the header, each from a multiple of 64 on, zeros between them
 =================  =================================================================================================
@@ -43,7 +43,7 @@ PREFIX = struct.Struct("<8sIIQ8x")
 DIGEST = slice(PREFIX.size, PREFIX.size + 32)
 START = 64
 MOST_HEADER_BYTES = 1 << 21
-"""Uncompressed; real ones have some 300 octets an operation."""
+"""Uncompressed; real ones have some 300 bytes an operation."""
 MOST_WHOLE = 1 << 31
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("float32", "float16", "int32", "uint8", "int8")}
 BITS = "bits"
@@ -127,7 +127,7 @@ def _header(artifact: Artifact) -> bytes:
 
 
 def assemble(header: bytes, data: bytes) -> bytes:
-    """A file of the uncompressed header's and the tensors' octets: prefix, checksum, compressed header, tensors."""
+    """A file of the uncompressed header's and the tensors' bytes: prefix, checksum, compressed header, tensors."""
     compressed = zlib.compress(header, 9)
     body = _aligned(compressed) + data
     prefix = PREFIX.pack(MAGIC, VERSION, len(compressed), START + len(body))

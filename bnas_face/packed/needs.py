@@ -18,7 +18,7 @@ MOST_LIVING_BYTES = 1 << 28
 """Of all values that live at once."""
 MOST_PREPARED = 1 << 27
 """Weights of all operations as the kernels have them, with what they are padded with, and numbers per channel. One of
-them takes a bit to four octets in the compiled kernels, up to eight octets in the numpy ones."""
+them takes a bit to four bytes in the compiled kernels, up to eight bytes in the numpy ones."""
 MOST_STEPS = 1 << 38
 """Multiply-accumulates, comparisons and additions."""
 BLOCK, WORD = 16, 64
@@ -30,7 +30,7 @@ Shapes = Mapping[int, Shape]
 def check(graph: Graph, shapes: Shapes) -> None:
     """Raise `ArtifactError`, half a sentence, if a graph with these shapes (of `graph.check`) needs too much."""
     for what, found, most in (
-        ("octets for the values of an image", living_bytes(graph, shapes), MOST_LIVING_BYTES),
+        ("bytes for the values of an image", living_bytes(graph, shapes), MOST_LIVING_BYTES),
         ("prepared weights", sum(prepared(one, _made(one, shapes)) for one in graph.operations), MOST_PREPARED),
         ("steps for an image", sum(steps(one, shapes) for one in graph.operations), MOST_STEPS),
     ):
@@ -85,7 +85,7 @@ def _numbers(shape: Shape) -> int:
 
 
 def _bytes(shape: Shape) -> int:
-    """Floats take four octets each; bits whole words a pixel."""
+    """Floats take four bytes each; bits whole words a pixel."""
     if not shape.is_bits:
         return 4 * _numbers(shape)
     return shape.height * shape.width * _padded(shape.channels, WORD) // 8

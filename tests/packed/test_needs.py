@@ -127,7 +127,7 @@ def pools(n: int, size_px: int, kernel: int) -> Sequence[Operation]:
 def test_what_no_machine_could_run_is_refused_when_it_is_opened() -> None:
     check(kept_alive(100, 64))
     needed = 1002 * 256 * 256 * 3 * 4
-    assert refusal(kept_alive(1000, 256)) == f"it needs {needed} octets for the values of an image; at most 268435456"
+    assert refusal(kept_alive(1000, 256)) == f"it needs {needed} bytes for the values of an image; at most 268435456"
     narrow = ended(convolution("signed_convolution", bits(60_000, 1, 1, 3)), side=4, channels=60_000)
     check(narrow)
     several = [
