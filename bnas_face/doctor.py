@@ -75,9 +75,8 @@ def _processor() -> Line:
     except OSError:
         flags = ""
     known = [name for name in _FEATURES if f" {name}" in flags]
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     features = ", ".join(known) or "none of the instructions that 1-bit kernels use"
-    return Line(topic="processor", text=f"{machine.cpu_name()}, {usable} cores usable; {features}")
+    return Line(topic="processor", text=f"{machine.cpu_name()}, {machine.processors()} cores usable; {features}")
 
 
 def _threads() -> str:

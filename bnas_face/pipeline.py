@@ -14,6 +14,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, TextIO
 
+from bnas_face import machine
 from bnas_face.config import ModelConfig, SearchConfig, TrainConfig
 from bnas_face.errors import TrainingError
 from bnas_face.genotype import Genotype
@@ -132,10 +133,10 @@ def _searched(run_dir: Path, *, fresh: bool, seed: int, say: Callable[[str], Non
 def _train_all(configs: Mapping[Path, TrainConfig], *, fresh: bool, say: Callable[[str], None]) -> None:
     """Train what is not trained yet, `N_SIDE_BY_SIDE` at a time."""
     todo = dict(_to_train(configs, fresh=fresh, say=say))
-    n_workers = min(N_SIDE_BY_SIDE, len(todo), os.cpu_count() or 1)
+    n_workers = min(N_SIDE_BY_SIDE, len(todo), machine.processors())
     if not n_workers:
         return
-    threads = max(1, (os.cpu_count() or 1) // n_workers)
+    threads = max(1, machine.processors() // n_workers)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(n_workers, mp_context=context, max_tasks_per_child=1) as pool:
         tasks = {pool.submit(_train, config, path, anew, threads): path for path, (config, anew) in todo.items()}

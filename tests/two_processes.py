@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import bnas_face
 
@@ -33,3 +35,10 @@ def run(n_processes: int, *arguments: str | Path, timeout_s: float = 300) -> sub
         timeout=timeout_s,
         check=False,
     )
+
+
+def run_settings(script: Path, settings: dict[str, Any], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script in two processes, its settings in a JSON file in `folder`."""
+    file = folder / "settings.json"
+    file.write_text(json.dumps(settings))
+    return run(2, script, file)

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bnas_face import files
+from bnas_face import files, machine
 from bnas_face.data.detect import Face, FaceDetector
 from bnas_face.data.formats import encoded, folders
 from bnas_face.errors import BnasFaceError, ConfigError, DatasetError
@@ -279,7 +279,7 @@ def _n_workers(asked: int | None, n_images: int) -> int:
         if asked < 1:
             raise ConfigError(f"{asked} workers are too few; 1 is the least.")
         return asked
-    return min(os.cpu_count() or 1, n_images // IMAGES_WORTH_A_WORKER)
+    return min(machine.processors(), n_images // IMAGES_WORTH_A_WORKER)
 
 
 def _run(

@@ -76,8 +76,7 @@ def open_source(
         return Streamed.of(images, size_px)
     if how == "cache":
         found = cached(images, size_px, workers=workers, skip_corrupt=skip_corrupt, progress=progress)
-        if found.reasons and not skip_corrupt:
-            raise loader.cannot_go_on(images.name, next(iter(found.reasons.values())))
+        loader.check_readable(images.name, found.reasons, skip_corrupt=skip_corrupt)
         return found
     try:
         return decode(images, size_px, skip_corrupt=skip_corrupt, memory_bytes=memory_bytes, progress=progress)
@@ -143,8 +142,7 @@ def decode(
     kept = cache_file(images, size_px) if images.costly and needed <= KEPT_BYTES else None
     if kept is not None and (found := _opened(kept, _shape(images, size_px))) is not None:
         reasons = _reasons(kept)
-        if reasons and not skip_corrupt:
-            raise loader.cannot_go_on(images.name, next(iter(reasons.values())))
+        loader.check_readable(images.name, reasons, skip_corrupt=skip_corrupt)
         return Decoded(images.name, np.array(found), reasons)
     pixels, reasons = np.zeros(_shape(images, size_px), np.uint8), {}
 
@@ -218,8 +216,7 @@ def _grow(
         done, reasons = growing.state["done"], growing.state["reasons"]
         chunks = _chunks(done, len(images))
         for number, (chunk, pixels, failed) in enumerate(loader.made(source, source.read, chunks, workers), 1):
-            if failed and not skip_corrupt:
-                raise loader.cannot_go_on(images.name, next(iter(failed.values())))
+            loader.check_readable(images.name, failed, skip_corrupt=skip_corrupt)
             reasons |= {str(index): reason for index, reason in failed.items()}
             pixels_file.write(pixels.data)
             done += len(chunk)

@@ -268,8 +268,7 @@ def _batch(
     indices = unit.indices
     if not reasons:
         return Batch(pixels, labels[indices], indices)
-    if not skip_corrupt:
-        raise cannot_go_on(source.name, next(iter(reasons.values())))
+    check_readable(source.name, reasons, skip_corrupt=skip_corrupt)
     good = ~np.isin(indices, list(reasons))
     if good.sum() < min(2, len(indices)):
         raise DatasetError(
@@ -277,6 +276,12 @@ def _batch(
             f"{next(iter(reasons.values()))} So many are no accident: check the set (bnasface data check)."
         )
     return Batch(np.ascontiguousarray(pixels[good]), labels[indices[good]], indices[good], reasons)
+
+
+def check_readable(name: str, reasons: Mapping[int, str], *, skip_corrupt: bool) -> None:
+    """Raise `cannot_go_on` with the first of the reasons why images cannot be read, unless such are to be skipped."""
+    if reasons and not skip_corrupt:
+        raise cannot_go_on(name, next(iter(reasons.values())))
 
 
 def cannot_go_on(name: str, reason: str) -> DatasetError:

@@ -5,7 +5,6 @@ See `bnas_face.data.processes` for where the processes come from.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import Any, Generic
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from bnas_face import machine
 from bnas_face.data import processes
 from bnas_face.data.loader import Made, T
 from bnas_face.data.sources import Pixels
@@ -27,8 +27,7 @@ PREFETCH = 2
 
 def default_workers(n_ranks: int = 1) -> int:
     """Processes for each of `n_ranks` trainings on this machine: the cores but one, shared out; 1 to `MOST`."""
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(MOST, max(1, n_cores // n_ranks - 1))
+    return min(MOST, max(1, machine.processors() // n_ranks - 1))
 
 
 class _Units(Dataset[tuple[torch.Tensor, Mapping[int, str]]]):

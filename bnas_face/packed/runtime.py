@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bnas_face import machine
 from bnas_face.errors import ConfigError
 from bnas_face.packed import artifact as artifacts
 from bnas_face.packed import kernels
@@ -163,14 +164,7 @@ def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Network
     """
     if threads is not None and not 1 <= threads <= MOST_THREADS:
         raise ConfigError(f"The number of threads is {threads}; it must lie between 1 and {MOST_THREADS}.")
-    return Network(Path(path), threads or min(_processors(), MOST_THREADS))
-
-
-def _processors() -> int:
-    """Processors this process may use; not every system tells."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return Network(Path(path), threads or min(machine.processors(), MOST_THREADS))
 
 
 def _levels(preprocessing: Mapping[str, Any]) -> list[tuple[int, NDArray[np.float32]]]:

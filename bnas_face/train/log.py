@@ -104,14 +104,13 @@ def read(run_dir: Path, *, up_to_step: int | None = None) -> list[Row]:
 
 def epoch_loss(rows: list[Row]) -> float:
     """Mean loss over the steps of the last row's epoch; nan without any, `rows` has at least one row."""
-    last = rows[-1].epoch
-    begins = max((row.step for row in rows if row.epoch < last), default=0)
-    total, count = 0.0, 0
-    for row in rows:
-        if row.epoch == last and math.isfinite(row.loss):
-            total, count = total + (row.step - begins) * row.loss, count + row.step - begins
-        begins = max(begins, row.step)
-    return total / count if count else math.nan
+    parts = [
+        (row.step - before, row.loss)
+        for before, row in zip([0, *(row.step for row in rows)], rows, strict=False)
+        if row.epoch == rows[-1].epoch and math.isfinite(row.loss)
+    ]
+    count = sum(n for n, _ in parts)
+    return sum(n * loss for n, loss in parts) / count if count else math.nan
 
 
 def _row(record: dict[str, str]) -> Row:

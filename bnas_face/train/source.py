@@ -97,8 +97,7 @@ def prepare(
         training = views(training, config.views, LEVELS[config.augment], seed=VIEWS_SEED)
     skip_corrupt = config.on_corrupt == "skip"
     targets, untaught = (None, {}) if teacher is None else teacher.embed(training)
-    if untaught and not skip_corrupt:
-        raise loader.cannot_go_on(training.name, next(iter(untaught.values())))
+    loader.check_readable(training.name, untaught, skip_corrupt=skip_corrupt)
     source = decoding.open_source(
         training,
         config.model.size_px,

@@ -26,12 +26,6 @@ def _settings(run_dir, *, resume=False, kill=None, **config):
     return {"config": few | config, "run_dir": str(run_dir), "resume": resume, "kill": kill}
 
 
-def _in_two(settings, tmp_path):
-    file = tmp_path / "settings.json"
-    file.write_text(json.dumps(settings))
-    return two_processes.run(2, SCRIPT, file)
-
-
 def _same(first, second):
     """Whether two searches took the same course to the same genotype."""
     assert (first / folder.GENOTYPE).exists()
@@ -51,7 +45,7 @@ def _same(first, second):
 def test_a_search_in_two_processes_is_the_search_in_one(tmp_path):
     settings = {"ucb": 1.0, "fitness": "verification"}
     rank_search.run(_settings(tmp_path / "one", **settings))
-    done = _in_two(_settings(tmp_path / "two", **settings), tmp_path)
+    done = two_processes.run_settings(SCRIPT, _settings(tmp_path / "two", **settings), tmp_path)
     assert done.returncode == 0, done.stderr
     _same(tmp_path / "one", tmp_path / "two")
 
@@ -59,7 +53,7 @@ def test_a_search_in_two_processes_is_the_search_in_one(tmp_path):
 def test_a_process_that_is_killed_ends_the_search_and_one_alone_goes_on(tmp_path):
     config = {"searcher": "pc_darts", "epochs": 4, "frozen_epochs": 1}
     rank_search.run(_settings(tmp_path / "whole", **config))
-    done = _in_two(_settings(tmp_path / "parts", kill=[1, 2], **config), tmp_path)
+    done = two_processes.run_settings(SCRIPT, _settings(tmp_path / "parts", kill=[1, 2], **config), tmp_path)
     assert done.returncode == 1
     assert "go on with --resume, with any number of processes." in done.stderr
     assert not (tmp_path / "parts" / folder.GENOTYPE).exists()

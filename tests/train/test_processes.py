@@ -35,12 +35,6 @@ def _settings(run_dir, *, resume=False, kill=None, **config):
     return {"config": SETTINGS | config, "run_dir": str(run_dir), "resume": resume, "kill": kill}
 
 
-def _in_two(settings, tmp_path):
-    file = tmp_path / "settings.json"
-    file.write_text(json.dumps(settings))
-    return two_processes.run(2, SCRIPT, file)
-
-
 def _same_state(first, second):
     """Whether two runs ended with the same network, head and optimizer."""
     one, other = (load_file(run_dir / checkpoint.STATE) for run_dir in (first, second))
@@ -52,7 +46,7 @@ def _same_state(first, second):
 def test_the_losses_of_two_processes_are_those_of_one_over_50_steps(tmp_path):
     config = {"epochs": 7, "batch_size": 8, "checkpoint_minutes": 9}
     one = rank_training.run(_settings(tmp_path / "one", **config))
-    done = _in_two(_settings(tmp_path / "two", devices="auto", **config), tmp_path)
+    done = two_processes.run_settings(SCRIPT, _settings(tmp_path / "two", devices="auto", **config), tmp_path)
     assert done.returncode == 0, done.stderr
     two = json.loads((tmp_path / "two.json").read_text())
     assert len(one) == len(two) == 56 and one[-1] < 0.8 * one[0]
@@ -66,7 +60,9 @@ def test_images_left_out_are_counted_over_all_processes_and_through_a_resumption
     rank_training.run(_settings(tmp_path / "whole", **config) | broken)
     with stopped_before(5):
         rank_training.run(_settings(tmp_path / "parts", **config) | broken)
-    done = _in_two(_settings(tmp_path / "parts", resume=True, devices="auto", **config) | broken, tmp_path)
+    done = two_processes.run_settings(
+        SCRIPT, _settings(tmp_path / "parts", resume=True, devices="auto", **config) | broken, tmp_path
+    )
     assert done.returncode == 0, done.stderr
     whole, parts = ([row.left_out for row in log.read(tmp_path / name)] for name in ("whole", "parts"))
     assert whole == parts == [5, 5]
@@ -78,7 +74,7 @@ def test_images_left_out_are_counted_over_all_processes_and_through_a_resumption
 def test_the_losses_of_two_gpus_are_those_of_one_processor(tmp_path, shard_head):
     config = {"epochs": 3, "shard_head": shard_head}
     one = rank_training.run(_settings(tmp_path / "one", **config))
-    done = _in_two(_settings(tmp_path / "two", devices="auto", **config), tmp_path)
+    done = two_processes.run_settings(SCRIPT, _settings(tmp_path / "two", devices="auto", **config), tmp_path)
     assert done.returncode == 0, done.stderr
     two = json.loads((tmp_path / "two.json").read_text())
     assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < 1e-6
@@ -87,7 +83,7 @@ def test_the_losses_of_two_gpus_are_those_of_one_processor(tmp_path, shard_head)
 def test_a_process_that_is_killed_ends_the_job_and_one_alone_goes_on(tmp_path):
     config = {"epochs": 2, "shard_head": True, "gradient_clip": 5.0, "head": "curricularface"}
     rank_training.run(_settings(tmp_path / "whole", **config))
-    done = _in_two(_settings(tmp_path / "parts", kill=[1, 6], **config), tmp_path)
+    done = two_processes.run_settings(SCRIPT, _settings(tmp_path / "parts", kill=[1, 6], **config), tmp_path)
     assert done.returncode == 1
     assert "go on with --resume, with any number of processes." in done.stderr
     assert "Signal 9 (SIGKILL)" in done.stderr and "terminate called" not in done.stderr
@@ -103,7 +99,9 @@ def test_two_processes_go_on_with_what_one_began(tmp_path):
     rank_training.run(_settings(tmp_path / "whole", **config))
     with stopped_before(5):
         rank_training.run(_settings(tmp_path / "parts", **config))
-    done = _in_two(_settings(tmp_path / "parts", resume=True, devices="auto", **config), tmp_path)
+    done = two_processes.run_settings(
+        SCRIPT, _settings(tmp_path / "parts", resume=True, devices="auto", **config), tmp_path
+    )
     assert done.returncode == 0, done.stderr
     _same_state(tmp_path / "whole", tmp_path / "parts")
 

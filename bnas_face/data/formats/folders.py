@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bnas_face import machine
 from bnas_face.data.formats import encoded
 from bnas_face.errors import BrokenImageError, DatasetError
 from bnas_face.files import sha256_text
@@ -170,7 +171,7 @@ def fill_all(fill: Callable[[int], None], n: int) -> None:
         for position in range(n):
             fill(position)
         return
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(machine.processors()) as pool:
         for _ in pool.map(fill, range(n)):
             pass
 
@@ -245,7 +246,7 @@ def digests(root: Path, image_ids: Sequence[str]) -> list[str]:
     def one(image_id: str) -> str:
         return hashlib.sha256(read_bytes(root, image_id)).hexdigest()
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(machine.processors()) as pool:
         return list(pool.map(one, image_ids, chunksize=64))
 
 

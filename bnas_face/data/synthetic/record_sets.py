@@ -7,7 +7,6 @@ said in ``render.json``, and such a set is a load test, no study.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnas_face import files
+from bnas_face import files, machine
 from bnas_face.data import processes
 from bnas_face.data.augment import Augmenter
 from bnas_face.data.formats import encoded
@@ -128,7 +127,7 @@ def write(folder: Path, plan: RenderPlan, *, workers: int = 0, progress: Progres
     busy = DatasetError(f"Another process renders into '{folder}'; wait for it to end.")
     with files.locked(folder / ".render.lock", busy):
         with GrowingFiles((path, path.with_suffix(".idx")), files.sha256_text(repr(described))) as growing:
-            _write_parts(growing, plan, workers or os.cpu_count() or 1, progress or (lambda done, total: None))
+            _write_parts(growing, plan, workers or machine.processors(), progress or (lambda done, total: None))
             _write_beside(folder, plan)
             growing.finish()
         files.write_json(folder / DESCRIPTION, described)
