@@ -289,7 +289,7 @@ def _signs(operation: Operation, channels: Sequence[int], threads: int) -> Step:
 
 
 def _concatenate(operation: Operation, channels: Sequence[int], threads: int) -> Step:
-    return lambda values: (np.concatenate([values[n] for n in operation.inputs], axis=3), None)
+    return lambda values: (kernels.concatenate([values[n] for n in operation.inputs]), None)
 
 
 def _pick(operation: Operation, channels: Sequence[int], threads: int) -> Step:

@@ -206,6 +206,10 @@ def test_pools_sums_and_signs_are_those_of_the_definition(
     values[0][rng.random(values[0].shape) < 0.1] = rng.choice([np.nan, -0.0, np.inf])
     found = one.pack_signs(values[0], threshold, flip, threads=threads)
     np.testing.assert_array_equal(found, fallback.pack_signs(values[0], threshold, flip))
+    plain = Epilogue(scale=np.ones(c, np.float32), bias=np.zeros(c, np.float32))
+    same(one.max_pool(values[0], epilogue=plain, **window), fallback.max_pool(values[0], epilogue=plain, **window))
+    values = [each[..., : 1 + int(rng.integers(0, c))] for each in values]
+    np.testing.assert_array_equal(one.concatenate(values), fallback.concatenate(values))
 
 
 @compiled

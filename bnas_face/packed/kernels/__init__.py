@@ -21,6 +21,7 @@ __all__ = [
     "available",
     "average_pool",
     "binary_convolution",
+    "concatenate",
     "convolution",
     "elementwise",
     "implementation",
@@ -90,4 +91,5 @@ convolution = _by_chosen(fallback.convolution)
 linear = _by_chosen(fallback.linear)
 average_pool = _by_chosen(fallback.average_pool)
 max_pool = _by_chosen(fallback.max_pool)
+concatenate = _by_chosen(fallback.concatenate)
 elementwise = _by_chosen(fallback.elementwise)

@@ -165,6 +165,18 @@ class Compiled:
         _kernels.combine(self._index, threads, n * height * width, c, maps, _arrays(epilogue), floats, bits)
         return floats, bits
 
+    def concatenate(self, values: Sequence[Floats]) -> Floats:
+        """As `fallback.concatenate`; all channels of a pixel are copied as one item."""
+        maps = [_map(each, np.float32) for each in values]
+        result = _empty((*maps[0].shape[:3], sum(each.shape[3] for each in maps)), np.float32, 4)
+        first = 0
+        for each in maps:
+            end = first + each.shape[3]
+            pixels = f"V{each.shape[3] * each.itemsize}"
+            result[..., first:end].view(pixels)[:] = each.view(pixels)
+            first = end
+        return result
+
     def _pool(
         self, kind: int, values: Floats, kernel: int, stride: int, padding: int, epilogue: Epilogue, threads: int
     ) -> Result:

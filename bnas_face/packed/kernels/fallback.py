@@ -203,6 +203,11 @@ def elementwise(values: Sequence[Floats], *, epilogue: Epilogue, threads: int = 
     return finish(total, epilogue, None, 1)
 
 
+def concatenate(values: Sequence[Floats]) -> Floats:
+    """One map (n, h, w, sum of channels) of maps (n, h, w, channels), their channels one after another."""
+    return np.concatenate(values, axis=3)
+
+
 def _windows(values: Floats, kernel: int, stride: int, padding: int, fill: float) -> Iterator[Floats]:
     """For every tap of the window the map of what it sees, `fill` outside of the map."""
     n, height, width, c = values.shape

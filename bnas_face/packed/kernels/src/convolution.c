@@ -263,7 +263,7 @@ static void finish_row(const plan *p, int64_t block, int64_t channel, int64_t en
     if (bits && !p->depthwise) {
       const uint64_t *tile = (const uint64_t *)p->c->tiles + block * p->block_elements;
       p->c->k->count_row((const uint64_t *)base, (ptrdiff_t)(s->stride * p->pixel_elements), p->offset, p->offsets_n,
-                         tile, p->e, &r);
+                         s->channels / s->groups <= WORD / 2, tile, p->e, &r);
     } else if (bits) {
       p->c->k->finish_counts(p->e, &r);
       r.sums = (const int32_t *)r.sums + s->columns * BLOCK;

@@ -78,7 +78,8 @@ INLINE void count_pixels(const uint64_t *base, ptrdiff_t step, const int64_t *of
 }
 
 static void count(const uint64_t *base, ptrdiff_t step, const int64_t *offset, int64_t n, const uint64_t *tile,
-                  int64_t pixels, int32_t *sums) {
+                  int64_t pixels, int narrow, int32_t *sums) {
+  (void)narrow;
   for (; pixels >= PIXELS; pixels -= PIXELS, base += PIXELS * step, sums += PIXELS * BLOCK)
     count_pixels(base, step, offset, n, tile, PIXELS, sums);
   for (; pixels > 0; pixels--, base += step, sums += BLOCK) count_pixels(base, step, offset, n, tile, 1, sums);

@@ -97,35 +97,76 @@ static void add_gained(float *sum, const float *from, const float *gain, const f
   for (; i < count; i++) sum[i] += (float)((double)from[i] * gain[i] + offset[i]);
 }
 
-/* Average of one window of one block of channels of the shortcut's source. */
-INLINE void average(const epilogue *e, const float *from, int64_t channel, int64_t rows, int64_t columns, int gained,
-                    float *to) {
-  for (int part = 0; part < PARTS; part++) {
-    int64_t at = channel + part * LANES;
-    vf sum = spread(0);
-    for (int64_t v = 0; v < rows; v++)
-      for (int64_t u = 0; u < columns; u++) {
-        vf value = load(from + (v * e->source_width + u) * e->source_channels + part * LANES);
-        sum += gained ? once(value, load(e->gain + at), load(e->offset + at)) : value;
-      }
-    if (rows * columns > 1) sum /= spread((float)(rows * columns));
-    store(to + part * LANES, sum);
+/* Average of one window of LANES channels of the shortcut's source. */
+INLINE vf average(const epilogue *e, const float *from, int64_t channel, int64_t rows, int64_t columns, int gained) {
+  vf sum = spread(0);
+  for (int64_t v = 0; v < rows; v++)
+    for (int64_t u = 0; u < columns; u++) {
+      vf value = load(from + (v * e->source_width + u) * e->source_channels);
+      sum += gained ? once(value, load(e->gain + channel), load(e->offset + channel)) : value;
+    }
+  return rows * columns > 1 ? sum / spread((float)(rows * columns)) : sum;
+}
+
+/* One block of channels, and over `groups` of them that lie `out` apart. */
+INLINE void average_block(const epilogue *e, const float *from, int64_t channel, int64_t rows, int64_t columns,
+                          int64_t groups, int gained, float *to) {
+  for (int64_t part = 0; part < BLOCK; part += LANES) {
+    vf sum = average(e, from + part, channel + part, rows, columns, gained);
+    for (int64_t other = e->out; other < groups * e->out; other += e->out)
+      sum += average(e, from + other + part, channel + other + part, rows, columns, gained);
+    if (groups > 1) sum /= spread((float)groups);
+    store(to + part, sum);
   }
 }
 
 /* Averages of a row of windows, `rows` of them inside; `from` is the first one's first value. */
 static void average_row(const epilogue *e, const float *from, int64_t channel, int64_t rows, int64_t columns,
-                        float *to) {
+                        int64_t groups, float *to) {
   int64_t side = e->source_width == columns ? 1 : e->stride;
   for (int64_t x = 0; x < columns; x++, from += side * e->source_channels, to += BLOCK) {
     int64_t seen = e->source_width - x * side < side ? e->source_width - x * side : side;
     if (e->gain) {
-      average(e, from, channel, rows, seen, 1, to);
-    } else if (rows == 2 && seen == 2) {
-      average(e, from, channel, 2, 2, 0, to);
+      average_block(e, from, channel, rows, seen, groups, 1, to);
+    } else if (rows == 2 && seen == 2 && groups == 1) {
+      average_block(e, from, channel, 2, 2, 1, 0, to);
     } else {
-      average(e, from, channel, rows, seen, 0, to);
+      average_block(e, from, channel, rows, seen, groups, 0, to);
     }
+  }
+}
+
+/* Maximum or average of one window that lies `rows` × `columns` inside of a map; `row` floats from row to row. */
+static void pool_window(const float *from, ptrdiff_t row, int64_t rows, int64_t columns, int64_t channels, int largest,
+                        float *to) {
+  int64_t i = 0;
+  for (; i + LANES <= channels; i += LANES) {
+    vf total = load(from + i);
+    for (int64_t v = 0; v < rows; v++)
+      for (int64_t u = v ? 0 : 1; u < columns; u++) {
+        vf value = load(from + v * row + u * channels + i);
+        if (largest) { /* NaN wins, as numpy and torch have it */
+          vi greater = (value > total) | (value != value);
+          total = (vf)(((vi)value & greater) | ((vi)total & ~greater));
+        } else {
+          total += value;
+        }
+      }
+    if (!largest && rows * columns > 1) total /= spread((float)(rows * columns));
+    store(to + i, total);
+  }
+  for (; i < channels; i++) {
+    float total = from[i];
+    for (int64_t v = 0; v < rows; v++)
+      for (int64_t u = v ? 0 : 1; u < columns; u++) {
+        float value = from[v * row + u * channels + i];
+        if (!largest) {
+          total += value;
+        } else if (value > total || value != value) {
+          total = value;
+        }
+      }
+    to[i] = !largest && rows * columns > 1 ? total / (float)(rows * columns) : total;
   }
 }
 
@@ -147,7 +188,10 @@ static void pack(const float *values, int64_t pixels, int64_t channels, const fl
   }
   for (int64_t pixel = 0; full < words && pixel < pixels; pixel++) {
     uint64_t found = 0;
-    for (int64_t i = full * WORD; i < channels; i++) {
+    int64_t i = full * WORD;
+    for (; i + LANES <= channels; i += LANES)
+      found |= (uint64_t)less(flipped(load(values + pixel * channels + i), sign + i), load(threshold + i)) << (i % WORD);
+    for (; i < channels; i++) {
       float value = values[pixel * channels + i];
       int negative = sign[i] ? -value < threshold[i] : value < threshold[i];
       found |= (uint64_t)negative << (i % WORD);

@@ -59,8 +59,9 @@ typedef struct kernels {
   double words_per_ns; /* 1-bit products of 64 channels that a thread makes; measured, but for NEON's */
   void (*pack)(const float *values, int64_t pixels, int64_t channels, const float *threshold, const uint32_t *sign,
                uint64_t *bits);
-  void (*count_row)(const uint64_t *base, ptrdiff_t step, const int64_t *offset, int64_t n_offsets,
-                    const uint64_t *tile, const epilogue *e, const row *r); /* counts and finishes */
+  void (*count_row)(const uint64_t *base, ptrdiff_t step, const int64_t *offset, int64_t n_offsets, int narrow,
+                    const uint64_t *tile, const epilogue *e, const row *r); /* counts and finishes; narrow: the upper
+                                                                               32 bits of every word are zero */
   void (*count_depthwise)(const uint64_t *base, ptrdiff_t step, const int64_t *offset, int64_t taps,
                           const uint64_t *tile, int64_t pixels, int32_t *sums);
   void (*dot)(const float *base, ptrdiff_t step, const int64_t *offset, int64_t taps, int64_t channels,
@@ -78,7 +79,10 @@ typedef struct kernels {
   void (*depthwise_exact)(const double *base, ptrdiff_t step, const int64_t *offset, int64_t taps, const double *tile,
                           int64_t pixels, float *sums);
   void (*add_gained)(float *sum, const float *from, const float *gain, const float *offset, int64_t count);
-  void (*average_row)(const epilogue *e, const float *from, int64_t channel, int64_t rows, int64_t columns, float *to);
+  void (*average_row)(const epilogue *e, const float *from, int64_t channel, int64_t rows, int64_t columns,
+                      int64_t groups, float *to);
+  void (*pool_window)(const float *from, ptrdiff_t row, int64_t rows, int64_t columns, int64_t channels, int largest,
+                      float *to);
 } kernels;
 
 const kernels *portable_kernels(void);

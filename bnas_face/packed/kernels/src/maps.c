@@ -82,20 +82,13 @@ static void combine_task(void *context, int64_t task, int worker) {
 
 static void pool_pixel(const map_job *j, int64_t image, int64_t y, int64_t x, float *to) {
   const shape *s = j->s;
-  int64_t c = s->channels, top = y * s->stride - s->padding, left = x * s->stride - s->padding, seen = 0;
-  for (int64_t v = top < 0 ? 0 : top; v < top + s->kernel && v < s->height; v++)
-    for (int64_t u = left < 0 ? 0 : left; u < left + s->kernel && u < s->width; u++, seen++) {
-      const float *from = j->maps[0] + ((image * s->height + v) * s->width + u) * c;
-      if (!seen) {
-        memcpy(to, from, (size_t)c * sizeof *to);
-      } else if (j->kind == POOL_MAX) { /* NaN wins, as numpy and torch have it */
-        for (int64_t i = 0; i < c; i++) to[i] = from[i] > to[i] || from[i] != from[i] ? from[i] : to[i];
-      } else {
-        for (int64_t i = 0; i < c; i++) to[i] += from[i];
-      }
-    }
-  if (j->kind == POOL_AVERAGE && seen > 1)
-    for (int64_t i = 0; i < c; i++) to[i] /= (float)seen;
+  int64_t top = y * s->stride - s->padding, left = x * s->stride - s->padding;
+  int64_t bottom = top + s->kernel < s->height ? top + s->kernel : s->height;
+  int64_t right = left + s->kernel < s->width ? left + s->kernel : s->width;
+  if (top < 0) top = 0;
+  if (left < 0) left = 0;
+  const float *from = j->maps[0] + ((image * s->height + top) * s->width + left) * s->channels;
+  j->k->pool_window(from, s->width * s->channels, bottom - top, right - left, s->channels, j->kind == POOL_MAX, to);
 }
 
 static void pool_task(void *context, int64_t task, int worker) {

@@ -56,10 +56,11 @@ void shortcut_row(const epilogue *e, row *r, int64_t image, int64_t y, int64_t c
   int64_t side = same_size ? 1 : e->stride;
   r->addend = space;
   r->addend_step = BLOCK;
-  if (groups == 1 && r->count == BLOCK && first + BLOCK <= e->source_channels) {
+  int apart = groups == 1 || e->source_channels % e->out == 0; /* groups lie `out` channels apart */
+  if (apart && r->count == BLOCK && first + BLOCK <= e->source_channels) {
     int64_t top = y * side, seen = e->source_height - top < side ? e->source_height - top : side;
     const float *from = e->source + (image * e->source_height + top) * e->source_width * e->source_channels + first;
-    e->k->average_row(e, from, first, seen, columns, space);
+    e->k->average_row(e, from, first, seen, columns, groups, space);
     return;
   }
   for (int64_t x = 0; x < columns; x++) {

@@ -12,7 +12,7 @@ INLINE void fetch_lines(const epilogue *e, const row *r) {
 
 /* Counts and finishes few pixels at a time: their stores drain while the next are counted. */
 static void count_row(const uint64_t *base, ptrdiff_t step, const int64_t *offset, int64_t n_offsets,
-                      const uint64_t *tile, const epilogue *e, const row *r) {
+                      int narrow, const uint64_t *tile, const epilogue *e, const row *r) {
   int32_t sums[TILE_PIXELS * BLOCK];
   row part = *r;
   part.sums = sums;
@@ -20,7 +20,7 @@ static void count_row(const uint64_t *base, ptrdiff_t step, const int64_t *offse
   for (int64_t done = 0; done < r->pixels; done += together) {
     part.pixels = r->pixels - done < together ? r->pixels - done : together;
     if (e->floats) fetch_lines(e, &part);
-    count(base, step, offset, n_offsets, tile, part.pixels, sums);
+    count(base, step, offset, n_offsets, tile, part.pixels, narrow, sums);
     finish_counts(e, &part);
     base += together * step;
     part.first_pixel += together;
@@ -32,4 +32,5 @@ static void count_row(const uint64_t *base, ptrdiff_t step, const int64_t *offse
 #define TABLE(NAME, WORDS_PER_NS)                                                                                   \
   static const kernels table = {                                                                                    \
       NAME, WORDS_PER_NS, pack, count_row, count_depthwise, dot_floats, depthwise_floats, expand, finish_counts,    \
-      finish_floats, linear, popcounts, dot_exact, depthwise_exact, add_gained, average_row}
+      finish_floats, linear, popcounts, dot_exact, depthwise_exact, add_gained, average_row,          \
+      pool_window}
