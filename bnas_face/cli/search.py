@@ -97,7 +97,7 @@ def command(
 
     \b
       bnasface search --preset quick --name s1
-      bnasface search --dataset casia --exclude-names-of lfw --binarizer xnor --name s2
+      bnasface search --dataset lfw --exclude-names-of cfp --binarizer xnor --name s2
       bnasface search --resume s2
       torchrun --nproc-per-node 2 -m bnas_face search --preset quick --name s3
     """

@@ -186,7 +186,8 @@ def overlap_hint(config: TrainConfig) -> str | None:
         return None
     options = " ".join(f"--exclude-names-of {name}" for name in tested)
     return (
-        f"People of {' and '.join(tested)} may be among those it learnt, which flatters the test: train with {options}."
+        f"People of {' and '.join(tested)} may be among those it learnt, which flatters the test: train with "
+        f"{options}. Where the set has no names of people (CASIA's records have numbers), say so beside the result."
     )
 
 

@@ -172,13 +172,13 @@ def test_every_setting_is_an_option(tiny):
     [
         ("demo:60x8@64", (), None),
         ("lfw", ("cfp",), None),
-        ("lfw", (), "train with --exclude-names-of cfp."),
-        ("casia", (), "train with --exclude-names-of lfw --exclude-names-of cfp."),
+        ("lfw", (), "train with --exclude-names-of cfp. "),
+        ("casia", (), "train with --exclude-names-of lfw --exclude-names-of cfp. "),
     ],
 )
 def test_a_run_that_may_know_people_of_the_protocols_named_next_is_told_so(dataset, exclude, option, tiny):
     hint = source.overlap_hint(replace(tiny(), dataset=dataset, exclude_names_of=exclude))
-    assert hint is None if option is None else hint.endswith(option)
+    assert hint is None if option is None else option in hint
 
 
 @pytest.mark.parametrize(
