@@ -155,19 +155,20 @@ static void pool_window(const float *from, ptrdiff_t row, int64_t rows, int64_t 
     if (!largest && rows * columns > 1) total /= spread((float)(rows * columns));
     store(to + i, total);
   }
-  for (; i < channels; i++) {
-    float total = from[i];
-    for (int64_t v = 0; v < rows; v++)
-      for (int64_t u = v ? 0 : 1; u < columns; u++) {
-        float value = from[v * row + u * channels + i];
-        if (!largest) {
-          total += value;
-        } else if (value > total || value != value) {
-          total = value;
-        }
+  float *total = to + i;
+  for (int64_t c = i; c < channels; c++) to[c] = from[c];
+  for (int64_t v = 0; i < channels && v < rows; v++)
+    for (int64_t u = v ? 0 : 1; u < columns; u++) {
+      const float *value = from + v * row + u * channels + i;
+      if (largest) {
+        for (int64_t c = 0; c < channels - i; c++)
+          total[c] = value[c] > total[c] || value[c] != value[c] ? value[c] : total[c];
+      } else {
+        for (int64_t c = 0; c < channels - i; c++) total[c] += value[c];
       }
-    to[i] = !largest && rows * columns > 1 ? total / (float)(rows * columns) : total;
-  }
+    }
+  if (!largest && rows * columns > 1)
+    for (; i < channels; i++) to[i] /= (float)(rows * columns);
 }
 
 /* Signs of whole pixels: one word of 64 channels at a time, its thresholds in registers. */
